@@ -1,0 +1,42 @@
+# Two commands need nothing but python3 >= 3.11, make and root or sudo: `make run` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONDONTWRITEBYTECODE := 1
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
+
+.PHONY: run test check real bench fix setup packages
+
+run: setup packages ## the main job: a node, its registry, pods of every pull policy, and why each was or was not pulled
+	$(SUDO) $(BIN)/python examples/main_job.py
+
+test: setup packages ## everything: check, then the tests on real parts
+	$(MAKE) --no-print-directory check
+	$(MAKE) --no-print-directory real
+
+check: setup ## formatting, lint, types, import contracts, dependencies, pure tests: no root, no network
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry src
+	$(BIN)/pytest -q tests/unit tests/architecture tests/contracts -m "not root"
+
+real: setup packages ## the tests on real parts: registry, crun, kubectl, mounts
+	$(SUDO) env PULLET_REQUIRE=crun,kubectl,docker-registry $(BIN)/pytest -q tests -m root
+
+bench: setup packages ## the benchmarks, beside their peers
+	$(SUDO) $(BIN)/python -m bench
+
+fix: setup ## repair what ruff can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+setup: $(VENV)/.ready
+
+packages: ## Debian packages, only for commands that are missing
+	@sh scripts/packages.sh
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@sh scripts/venv.sh "$(PYTHON)" "$(VENV)"
+	@touch $@

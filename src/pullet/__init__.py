@@ -1,0 +1,1 @@
+"""pullet: a Kubernetes node whose heart is the image pull."""

@@ -1,0 +1,1 @@
+"""The Kubernetes API server: generic registry of resources over SQLite."""

@@ -1,0 +1,1 @@
+"""Scheduler and the built-in controllers, one file each."""

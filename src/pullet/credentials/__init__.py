@@ -1,0 +1,1 @@
+"""Where registry credentials come from and which one is tried first."""

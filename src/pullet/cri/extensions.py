@@ -1,0 +1,147 @@
+"""What CRI lacks, as optional Protocols. Probed once at start with isinstance; the node works without them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from pullet.cri.types import AuthConfig, ImageSpec, PodSandboxConfig
+
+
+class LayerPhase(StrEnum):
+    """Where one layer of a pull is; the words of `docker pull`."""
+
+    WAITING = "Waiting"
+    DOWNLOADING = "Downloading"
+    COMMITTING = "Committing"
+    COMPLETE = "Pull complete"
+    EXISTS = "Already exists"
+
+
+@dataclass(frozen=True, slots=True)
+class LayerProgress:
+    """One layer. `done_bytes` of `total_bytes` are compressed bytes; total 0 is unknown."""
+
+    digest: str
+    phase: LayerPhase
+    done_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class PullProgressUpdate:
+    """A snapshot of one pull under way."""
+
+    image: str
+    phase: str  # "resolving", "pulling", "done", "failed"
+    layers: tuple[LayerProgress, ...] = ()
+    started_at: float = 0.0  # monotonic seconds
+
+    @property
+    def done_bytes(self) -> int:
+        """Compressed bytes received so far."""
+        return sum(layer.done_bytes for layer in self.layers if layer.phase is not LayerPhase.EXISTS)
+
+    @property
+    def total_bytes(self) -> int:
+        """Compressed bytes this pull must receive."""
+        return sum(layer.total_bytes for layer in self.layers if layer.phase is not LayerPhase.EXISTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointAttempt:
+    """One HTTP exchange of a pull: what the journal keeps."""
+
+    method: str
+    url: str  # without secrets
+    status: int  # 0: no answer
+    elapsed_seconds: float
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullReport:
+    """What a finished pull did, for the journal."""
+
+    image_ref: str
+    index_digest: str = ""
+    manifest_digest: str = ""
+    endpoint: str = ""
+    downloaded_bytes: int = 0
+    reused_bytes: int = 0
+    attempts: tuple[EndpointAttempt, ...] = ()
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class PullProgress(Protocol):
+    """Shows pulls under way."""
+
+    def pull_progress(self) -> Sequence[PullProgressUpdate]:
+        """Every pull under way, now; cheap enough to be asked ten times a second."""
+        ...
+
+
+@runtime_checkable
+class ReportingPull(Protocol):
+    """`pull_image` that also tells what it did; `on_report` is called before return, also when the pull failed."""
+
+    async def pull_image_reporting(
+        self,
+        image: ImageSpec,
+        auth: AuthConfig | None,
+        sandbox: PodSandboxConfig | None,
+        on_report: Callable[[PullReport], None],
+    ) -> str:
+        """As `ImageService.pull_image`, same errors."""
+        ...
+
+
+class StreamIO(Protocol):
+    """The far end of an exec or attach: bytes both ways, terminal size changes."""
+
+    async def read_stdin(self) -> bytes:
+        """The next bytes for the process; empty at the end of input (or when there is no stdin)."""
+        ...
+
+    async def write_stdout(self, data: bytes) -> None:
+        """Bytes the process wrote to stdout (or the terminal)."""
+        ...
+
+    async def write_stderr(self, data: bytes) -> None:
+        """Bytes the process wrote to stderr."""
+        ...
+
+    async def next_resize(self) -> tuple[int, int]:
+        """The next terminal size as (columns, rows); waits for ever when there is none."""
+        ...
+
+
+@runtime_checkable
+class InProcessStreaming(Protocol):
+    """exec, attach and port-forward without CRI's streaming URLs, for a runtime in the same process."""
+
+    async def exec_stream(
+        self, container_id: str, command: Sequence[str], *, tty: bool, stdin: bool, io: StreamIO
+    ) -> int:
+        """Run the command with `io` on its standard streams; gives its exit code. Raises NotFoundError and the like."""
+        ...
+
+    async def attach_stream(self, container_id: str, *, tty: bool, stdin: bool, io: StreamIO) -> None:
+        """Connect `io` to the container's own streams until it ends or the caller is cancelled."""
+        ...
+
+    async def port_forward(self, sandbox_id: str, port: int, on_connected: Callable[[int], Awaitable[None]]) -> None:
+        """Connect to 127.0.0.1:port inside the sandbox; `on_connected(fd)` owns the connected socket's descriptor."""
+        ...
+
+
+@runtime_checkable
+class PinImage(Protocol):
+    """Keeps an image from garbage collection."""
+
+    async def set_pinned(self, image: ImageSpec, *, is_pinned: bool) -> None:
+        """Raises NotFoundError."""
+        ...

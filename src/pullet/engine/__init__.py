@@ -1,0 +1,1 @@
+"""CRI in process: image service and runtime service."""

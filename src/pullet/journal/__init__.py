@@ -1,0 +1,1 @@
+"""What every ensure-image pass saw, decided and did."""

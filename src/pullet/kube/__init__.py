@@ -1,0 +1,1 @@
+"""Kubernetes API words: typed views, selectors, patches, reasons. Pure."""

@@ -1,0 +1,1 @@
+"""Kubernetes API client for the programs: raw objects, reflector, event recorder."""

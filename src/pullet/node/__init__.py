@@ -1,0 +1,1 @@
+"""The kubelet: pod workers, image manager, status."""

@@ -1,0 +1,1 @@
+"""OCI image-, distribution- and runtime-spec words: pure values, no I/O."""

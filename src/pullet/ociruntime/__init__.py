@@ -1,0 +1,1 @@
+"""crun/runc: bundles, processes, cgroups, network namespaces, container logs."""

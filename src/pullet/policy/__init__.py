@@ -1,0 +1,1 @@
+"""Decisions: facts in, answer out. No I/O, no clock, no event loop."""

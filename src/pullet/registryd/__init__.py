@@ -1,0 +1,1 @@
+"""Embedded OCI registry over the node content store."""

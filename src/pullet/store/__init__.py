@@ -1,0 +1,1 @@
+"""Local content: layers as mountable files, manifests, configs, metadata, leases."""

@@ -1,0 +1,1 @@
+"""Shipped test kit: fake clock, fake CRI, in-process registry, image builder."""
