@@ -145,3 +145,61 @@ class PinImage(Protocol):
     async def set_pinned(self, image: ImageSpec, *, is_pinned: bool) -> None:
         """Raises NotFoundError."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerDetails:
+    """One layer of an image. Sizes in bytes; `shared_bytes` is what other images use of it as well (all or nothing)."""
+
+    digest: str
+    diff_id: str
+    media_type: str
+    compressed_bytes: int
+    uncompressed_bytes: int
+    shared_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageDetails:
+    """An image with its parts, for `inspect` and `df`."""
+
+    id: str
+    repo_tags: tuple[str, ...]
+    repo_digests: tuple[str, ...]
+    platform: str
+    created: str
+    layers: tuple[LayerDetails, ...]
+    config: Mapping[str, object]  # the image config document, decoded
+    is_pinned: bool = False
+
+
+class ArchiveFormat(StrEnum):
+    """What `export_image` writes; import recognises both."""
+
+    OCI = "oci-archive"
+    DOCKER = "docker-archive"
+
+
+@runtime_checkable
+class ImageInspection(Protocol):
+    """Shows what is inside an image."""
+
+    async def inspect_image(self, image: ImageSpec) -> ImageDetails:
+        """Raises NotFoundError."""
+        ...
+
+
+@runtime_checkable
+class ImageTransfer(Protocol):
+    """Images to and from tar archives (OCI layout or docker-archive)."""
+
+    async def export_image(self, images: Sequence[ImageSpec], path: str, archive_format: ArchiveFormat) -> None:
+        """Write the images to a new file at `path`; nothing is left there on failure. Raises NotFoundError."""
+        ...
+
+    async def import_images(self, path: str) -> Sequence[str]:
+        """Make every image of the archive usable under the names in it; gives the names.
+
+        Raises InvalidArgumentError when the file is not an image archive.
+        """
+        ...
