@@ -1,0 +1,7 @@
+"""The local control socket: what the pullet command asks of a running node.
+
+A Unix socket below the root directory, readable by its owner alone. Everything a Kubernetes client can ask goes to the
+API server instead; this socket carries what Kubernetes has no word for: pulls with progress, image archives, `why`.
+
+Modules, in reading order: protocol (the messages), images (pull with progress over CRI), server, client.
+"""

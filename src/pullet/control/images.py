@@ -1,0 +1,137 @@
+"""Pulls with progress for people at a terminal, over any CRI image service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+
+from pullet.control.protocol import ImageRow, LayerLine, ProgressMessage, PulledMessage
+from pullet.cri.errors import CriError
+from pullet.cri.extensions import PullProgress, PullProgressUpdate, PullReport, ReportingPull
+from pullet.cri.services import ImageService
+from pullet.cri.types import AuthConfig, Image, ImageSpec
+from pullet.kit.clock import Clock
+from pullet.kit.tasks import one_error
+from pullet.oci.reference import Reference, apply_default_tag, parse_normalized
+
+PROGRESS_INTERVAL_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class _Pull:
+    """What one pull learned on its way."""
+
+    image_id: str = ""
+    report: PullReport | None = None
+    errors: list[CriError] = field(default_factory=list)
+
+
+class NodeImages:
+    """The images of one node: list, pull with progress, remove.
+
+    `credentials(repository)` gives the node's own credentials to try, in order; none means one anonymous pull.
+    """
+
+    def __init__(
+        self, *, images: ImageService, clock: Clock, credentials: Callable[[str], Sequence[AuthConfig]] = lambda _: ()
+    ) -> None:
+        self._images = images
+        self._clock = clock
+        self._credentials = credentials
+
+    @property
+    def service(self) -> ImageService:
+        """The image service itself, for what needs no progress."""
+        return self._images
+
+    async def rows(self) -> list[ImageRow]:
+        """All images, by first tag."""
+        rows = [_row(image) for image in await self._images.list_images()]
+        return sorted(rows, key=lambda row: (row["repo_tags"] or row["repo_digests"] or [row["id"]])[0])
+
+    async def pull(self, image: str) -> AsyncGenerator[ProgressMessage | PulledMessage, None]:
+        """Pull, giving progress about ten times a second and the outcome last.
+
+        Raises:
+            ReferenceInvalidError: `image` does not parse.
+            CriError: the pull failed; several credentials give the aggregate of their texts.
+        """
+        reference = parse_normalized(image)
+        wanted = apply_default_tag(image)
+        started = self._clock.monotonic()
+        before = await self._images.image_status(ImageSpec(wanted))
+        pull = _Pull()
+        with one_error():
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(self._run(wanted, reference, pull))
+                while not task.done():
+                    await asyncio.wait([task], timeout=PROGRESS_INTERVAL_SECONDS)
+                    for update in self._progress(wanted, reference):
+                        yield update
+        after = await self._images.image_status(ImageSpec(wanted))
+        name = str(parse_normalized(wanted))
+        yield PulledMessage(
+            kind="pulled",
+            image=name,
+            image_id=pull.image_id,
+            digest=_digest_of(after, reference.repository, pull.report),
+            is_new=before is None or before.id != pull.image_id,
+            downloaded_bytes=pull.report.downloaded_bytes if pull.report else 0,
+            elapsed_seconds=self._clock.monotonic() - started,
+        )
+
+    async def _run(self, wanted: str, reference: Reference, pull: _Pull) -> None:
+        candidates: list[AuthConfig | None] = [*self._credentials(reference.repository)] or [None]
+        for auth in candidates:
+            try:
+                if isinstance(self._images, ReportingPull):
+
+                    def keep(report: PullReport) -> None:
+                        pull.report = report
+
+                    pull.image_id = await self._images.pull_image_reporting(ImageSpec(wanted), auth, None, keep)
+                else:
+                    pull.image_id = await self._images.pull_image(ImageSpec(wanted), auth)
+            except CriError as error:
+                pull.errors.append(error)
+            else:
+                return
+        raise pull.errors[-1]
+
+    def _progress(self, wanted: str, reference: Reference) -> list[ProgressMessage]:
+        if not isinstance(self._images, PullProgress):
+            return []
+        names = {wanted, str(reference), str(parse_normalized(wanted))}
+        return [progress_message(update) for update in self._images.pull_progress() if update.image in names]
+
+
+def progress_message(update: PullProgressUpdate) -> ProgressMessage:
+    """The message for one snapshot."""
+    layers = [
+        LayerLine(
+            digest=layer.digest,
+            phase=layer.phase.value,
+            done_bytes=layer.done_bytes,
+            total_bytes=layer.total_bytes,
+        )
+        for layer in update.layers
+    ]
+    return ProgressMessage(kind="progress", image=update.image, phase=update.phase, layers=layers)
+
+
+def _row(image: Image) -> ImageRow:
+    return ImageRow(
+        id=image.id,
+        repo_tags=list(image.repo_tags),
+        repo_digests=list(image.repo_digests),
+        size_bytes=image.size_bytes,
+        is_pinned=image.is_pinned,
+    )
+
+
+def _digest_of(image: Image | None, repository: str, report: PullReport | None) -> str:
+    if report is not None and (report.index_digest or report.manifest_digest):
+        return report.index_digest or report.manifest_digest
+    digests = [name.partition("@")[2] for name in (image.repo_digests if image else ()) if name.startswith(repository)]
+    return digests[0] if digests else ""

@@ -1,0 +1,167 @@
+"""The node's side of the control socket: an ASGI application on a Unix socket.
+
+Whoever can open the socket is the node's owner (mode 0600), so there is no further authentication.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Route
+
+from pullet.base.errors import PulletError, UsageError
+from pullet.control.images import NodeImages
+from pullet.control.protocol import ErrorMessage, StatusMessage
+from pullet.cri.errors import CriError
+from pullet.cri.extensions import ArchiveFormat, ImageInspection, ImageTransfer
+from pullet.cri.types import ImageSpec
+
+Answer = Callable[[Request], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeControl:
+    """What the socket offers of one node. `why(namespace, pod, container)` gives journal passes, newest first."""
+
+    images: NodeImages
+    why: Callable[[str, str, str], Awaitable[list[dict[str, Any]]]]
+
+
+def error_message(error: PulletError) -> ErrorMessage:
+    """The message for a failure, with cause and next step where the runtime gave them."""
+    message = ErrorMessage(kind="error", reason=error.reason, message=str(error))
+    if isinstance(error, CriError):
+        message["cause"] = error.cause
+        message["next_step"] = error.next_step
+    return message
+
+
+class ControlServer:
+    """Answers for the nodes of this process. `nodes` is in start order; `shut_down(stop_pods)` begins the end."""
+
+    def __init__(
+        self,
+        *,
+        nodes: Mapping[str, NodeControl],
+        status: Callable[[], Awaitable[StatusMessage]],
+        shut_down: Callable[[bool], None],
+    ) -> None:
+        self._nodes = nodes
+        self._status = status
+        self._shut_down = shut_down
+
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        answers = [
+            ("GET", "/v1/version", self._version),
+            ("GET", "/v1/status", self._show_status),
+            ("GET", "/v1/images", self._list_images),
+            ("DELETE", "/v1/images", self._remove),
+            ("GET", "/v1/images/inspect", self._inspect),
+            ("POST", "/v1/images/export", self._export),
+            ("POST", "/v1/images/import", self._import),
+            ("GET", "/v1/why", self._why),
+            ("POST", "/v1/down", self._down),
+        ]
+        return Starlette(
+            routes=[
+                Route("/v1/images/pull", self._pull, methods=["POST"]),
+                *(Route(path, _as_json(answer), methods=[method]) for method, path, answer in answers),
+            ],
+            exception_handlers={PulletError: _refuse},
+        )
+
+    def _node(self, request: Request) -> NodeControl:
+        name = request.query_params.get("node", "") or next(iter(self._nodes))
+        if name not in self._nodes:
+            raise UsageError(f"there is no node {name!r} here; there is: {', '.join(self._nodes)}")
+        return self._nodes[name]
+
+    async def _version(self, _: Request) -> Any:
+        return {"version": (await self._status())["version"]}
+
+    async def _show_status(self, _: Request) -> Any:
+        return await self._status()
+
+    async def _list_images(self, request: Request) -> Any:
+        return await self._node(request).images.rows()
+
+    async def _pull(self, request: Request) -> StreamingResponse:
+        node = self._node(request)
+        image = str((await request.json())["image"])
+        return StreamingResponse(_lines(node.images, image), media_type="application/x-ndjson")
+
+    async def _inspect(self, request: Request) -> Any:
+        service = self._node(request).images.service
+        if not isinstance(service, ImageInspection):
+            raise UsageError("this node's runtime cannot show the layers of an image")
+        return asdict(await service.inspect_image(_image(request)))
+
+    async def _remove(self, request: Request) -> Any:
+        service, image = self._node(request).images.service, _image(request)
+        found = await service.image_status(image)
+        if found is None:
+            raise UsageError(f"there is no image {image.image!r} on this node")
+        await service.remove_image(image)
+        return {"id": found.id, "repo_tags": found.repo_tags, "repo_digests": found.repo_digests}
+
+    def _transfer(self, request: Request) -> ImageTransfer:
+        service = self._node(request).images.service
+        if not isinstance(service, ImageTransfer):
+            raise UsageError("this node's runtime can neither export nor import images")
+        return service
+
+    async def _export(self, request: Request) -> Any:
+        body = await request.json()
+        specs = [ImageSpec(str(name)) for name in body["images"]]
+        await self._transfer(request).export_image(specs, str(body["path"]), ArchiveFormat(body["format"]))
+        return {}
+
+    async def _import(self, request: Request) -> Any:
+        return list(await self._transfer(request).import_images(str((await request.json())["path"])))
+
+    async def _why(self, request: Request) -> Any:
+        query = request.query_params
+        return await self._node(request).why(
+            query.get("namespace", ""), query.get("pod", ""), query.get("container", "")
+        )
+
+    async def _down(self, request: Request) -> Any:
+        self._shut_down(bool((await request.json()).get("stop_pods", True)))
+        return {}
+
+
+def _image(request: Request) -> ImageSpec:
+    image = request.query_params.get("image", "")
+    if not image:
+        raise UsageError("the query parameter `image` is missing")
+    return ImageSpec(image)
+
+
+def _as_json(answer: Answer) -> Callable[[Request], Awaitable[JSONResponse]]:
+    async def respond(request: Request) -> JSONResponse:
+        return JSONResponse(await answer(request))
+
+    return respond
+
+
+async def _refuse(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, PulletError)
+    return JSONResponse(error_message(error), status_code=400)
+
+
+async def _lines(images: NodeImages, image: str) -> AsyncIterator[bytes]:
+    """One JSON line per message; a failure is the last line, since the status was sent long before."""
+    try:
+        async with aclosing(images.pull(image)) as messages:
+            async for message in messages:
+                yield json.dumps(message).encode() + b"\n"
+    except PulletError as error:
+        yield json.dumps(error_message(error)).encode() + b"\n"
