@@ -1,0 +1,5 @@
+"""`python -m pullet` is `pullet`."""
+
+from pullet.cli.main import main
+
+main()
