@@ -54,7 +54,7 @@ def pull(image: str, *, quiet: bool, root: Path, node: str) -> None:
     if client.is_running():
         messages = client.stream("POST", "/v1/images/pull", {"image": image})
     else:
-        from pullet.cli.cold import pull_cold  # noqa: PLC0415 - opens a store, which a running node needs not
+        from pullet.cli.cold import pull_cold
 
         messages = pull_cold(root, node, image)
     if quiet:

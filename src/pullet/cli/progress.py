@@ -23,8 +23,8 @@ class PullDisplay:
 
     def __enter__(self) -> Self:
         if self._out.isatty():
-            from rich.console import Console  # noqa: PLC0415 - 0.1 s of imports that a pipe does not need
-            from rich.live import Live  # noqa: PLC0415
+            from rich.console import Console
+            from rich.live import Live
 
             self._live = Live(console=Console(file=self._out, highlight=False), auto_refresh=False)
             self._live.__enter__()
