@@ -1,4 +1,4 @@
 """Errors, redaction, JSON value types: what every floor may use.
 
-Modules, in reading order: errors, jsonvalue, redact.
+Modules, in reading order: errors, jsonvalue, redact, quote.
 """
