@@ -124,7 +124,7 @@ EVENTS = Resource(
 )  # fmt: skip
 NAMESPACES = Resource(
     group="", version="v1", plural="namespaces", singular="namespace", kind="Namespace", namespaced=False,
-    short_names=("ns",), has_status=True, field_labels=("status.phase", "name"),
+    short_names=("ns",), has_status=True, field_labels=("status.phase",),
     verbs=tuple(verb for verb in STANDARD_VERBS if verb != "deletecollection"),
     subresources=(Subresource("finalize", ("update",)), _STATUS),
 )  # fmt: skip
