@@ -21,9 +21,9 @@ def command(root: Path, *, keep_pods: bool) -> None:
     """Stop the node, its pods and everything it started."""
     client = ControlClient(root)
     client.call("POST", "/v1/down", {"stop_pods": not keep_pods})
-    deadline = time.monotonic() + WAIT_SECONDS  # noqa: TID251
+    deadline = time.monotonic() + WAIT_SECONDS
     while client.is_running():
-        if time.monotonic() > deadline:  # noqa: TID251
+        if time.monotonic() > deadline:
             raise UsageError(f"the node at {root} did not stop within {WAIT_SECONDS:.0f} s; see {root / 'pullet.log'}")
-        time.sleep(0.05)  # noqa: TID251
+        time.sleep(0.05)
     click.echo("stopped" + ("; its containers keep running" if keep_pods else ""))

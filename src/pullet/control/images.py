@@ -62,13 +62,15 @@ class NodeImages:
         started = self._clock.monotonic()
         before = await self._images.image_status(ImageSpec(wanted))
         pull = _Pull()
+        names = {wanted, str(reference), str(parse_normalized(wanted))}
         with one_error():
             async with asyncio.TaskGroup() as group:
                 task = group.create_task(self._run(wanted, reference, pull))
                 while not task.done():
                     await asyncio.wait([task], timeout=PROGRESS_INTERVAL_SECONDS)
-                    for update in self._progress(wanted, reference):
-                        yield update
+                    for message in self.progress():
+                        if message["image"] in names:
+                            yield message
         after = await self._images.image_status(ImageSpec(wanted))
         name = str(parse_normalized(wanted))
         yield PulledMessage(
@@ -99,11 +101,11 @@ class NodeImages:
                 return
         raise pull.errors[-1]
 
-    def _progress(self, wanted: str, reference: Reference) -> list[ProgressMessage]:
+    def progress(self) -> list[ProgressMessage]:
+        """Every pull under way on this node, now; nothing where the runtime does not tell."""
         if not isinstance(self._images, PullProgress):
             return []
-        names = {wanted, str(reference), str(parse_normalized(wanted))}
-        return [progress_message(update) for update in self._images.pull_progress() if update.image in names]
+        return [progress_message(update) for update in self._images.pull_progress()]
 
 
 def progress_message(update: PullProgressUpdate) -> ProgressMessage:

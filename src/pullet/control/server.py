@@ -17,11 +17,12 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from pullet.base.errors import PulletError, UsageError
-from pullet.control.images import NodeImages
-from pullet.control.protocol import ErrorMessage, StatusMessage
+from pullet.control.images import PROGRESS_INTERVAL_SECONDS, NodeImages
+from pullet.control.protocol import ErrorMessage, ProgressMessage, StatusMessage
 from pullet.cri.errors import CriError
 from pullet.cri.extensions import ArchiveFormat, ImageInspection, ImageTransfer
 from pullet.cri.types import ImageSpec
+from pullet.kit.clock import Clock
 
 Answer = Callable[[Request], Awaitable[Any]]
 
@@ -52,10 +53,12 @@ class ControlServer:
         nodes: Mapping[str, NodeControl],
         status: Callable[[], Awaitable[StatusMessage]],
         shut_down: Callable[[bool], None],
+        clock: Clock,
     ) -> None:
         self._nodes = nodes
         self._status = status
         self._shut_down = shut_down
+        self._clock = clock
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -73,6 +76,7 @@ class ControlServer:
         return Starlette(
             routes=[
                 Route("/v1/images/pull", self._pull, methods=["POST"]),
+                Route("/v1/pulls", self._pulls, methods=["GET"]),
                 *(Route(path, _as_json(answer), methods=[method]) for method, path, answer in answers),
             ],
             exception_handlers={PulletError: _refuse},
@@ -97,6 +101,22 @@ class ControlServer:
         node = self._node(request)
         image = str((await request.json())["image"])
         return StreamingResponse(_lines(node.images, image), media_type="application/x-ndjson")
+
+    async def _pulls(self, request: Request) -> StreamingResponse:
+        """Progress of every pull under way on every node, until the asker leaves."""
+        return StreamingResponse(self._all_progress(), media_type="application/x-ndjson")
+
+    async def _all_progress(self) -> AsyncIterator[bytes]:
+        shown: dict[str, ProgressMessage] = {}
+        while True:
+            now = {message["image"]: message for node in self._nodes.values() for message in node.images.progress()}
+            for image, message in now.items():
+                if shown.get(image) != message:
+                    yield json.dumps(message).encode() + b"\n"
+            for image in shown.keys() - now.keys():
+                yield json.dumps({"kind": "ended", "image": image}).encode() + b"\n"
+            shown = now
+            await self._clock.sleep(PROGRESS_INTERVAL_SECONDS)
 
     async def _inspect(self, request: Request) -> Any:
         service = self._node(request).images.service
