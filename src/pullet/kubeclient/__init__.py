@@ -1,1 +1,4 @@
-"""Kubernetes API client for the programs: raw objects, reflector, event recorder."""
+"""The Kubernetes API as seen by its clients: raw objects, watches kept alive, events recorded.
+
+Modules, in reading order: transport, errors, client.
+"""
