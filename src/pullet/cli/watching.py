@@ -42,7 +42,6 @@ class PodWatch:
     async def until_settled(self, expected: Iterable[str], *, timeout_seconds: float) -> dict[str, Verdict]:
         """Wait until each pod of `expected` has a verdict, or the time is over; gives the verdicts there are."""
         missing = set(expected)
-        # Events first: what happens before the watch is up is listed by it, in order.
         async with asyncio.TaskGroup() as group:
             helpers = [group.create_task(self._show_events()), group.create_task(self._show_pulls())]
             try:
@@ -80,8 +79,8 @@ class PodWatch:
     async def _show_events(self) -> None:
         seen: dict[str, int] = {}
         listed = await self._api.list(EVENTS, self._namespace)
-        for event in listed.items:
-            seen[event["metadata"]["uid"]] = event.get("count") or 1
+        for event in sorted(listed.items, key=lambda event: str(event.get("lastTimestamp"))):
+            self._show_event(event, seen)
         version = listed.resource_version
         while True:
             async with aclosing(self._api.watch(EVENTS, self._namespace, resource_version=version)) as changes:
