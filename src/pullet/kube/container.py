@@ -13,7 +13,7 @@ import msgspec
 
 from pullet.kube.view import View
 
-Quantity: TypeAlias = str | int | float  # as written; arithmetic is kube.quantity's
+QuantityText: TypeAlias = str | int | float  # as written; arithmetic is kube.quantity's
 
 
 class ContainerKind(StrEnum):
@@ -62,7 +62,7 @@ class ResourceFieldSelectorView(View, frozen=True, kw_only=True):
 
     resource: str
     container_name: str = ""
-    divisor: Quantity = "0"
+    divisor: QuantityText = "0"
 
 
 class EnvVarSourceView(View, frozen=True, kw_only=True):
@@ -112,8 +112,8 @@ class VolumeMountView(View, frozen=True, kw_only=True):
 class ResourcesView(View, frozen=True, kw_only=True):
     """Quantities as written."""
 
-    limits: dict[str, Quantity] = msgspec.field(default_factory=dict)
-    requests: dict[str, Quantity] = msgspec.field(default_factory=dict)
+    limits: dict[str, QuantityText] = msgspec.field(default_factory=dict)
+    requests: dict[str, QuantityText] = msgspec.field(default_factory=dict)
 
 
 class ExecActionView(View, frozen=True, kw_only=True):

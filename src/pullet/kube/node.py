@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from pullet.base.jsonvalue import JsonObject
-from pullet.kube.container import Quantity
+from pullet.kube.container import QuantityText
 from pullet.kube.view import ObjectMetaView, View, ViewInvalidError, parse_view
 
 
@@ -51,8 +51,8 @@ class NodeAddressView(View, frozen=True, kw_only=True):
 class NodeStatusView(View, frozen=True, kw_only=True):
     """What the node says about itself."""
 
-    capacity: dict[str, Quantity] = msgspec.field(default_factory=dict)
-    allocatable: dict[str, Quantity] = msgspec.field(default_factory=dict)
+    capacity: dict[str, QuantityText] = msgspec.field(default_factory=dict)
+    allocatable: dict[str, QuantityText] = msgspec.field(default_factory=dict)
     conditions: tuple[NodeConditionView, ...] = ()
     addresses: tuple[NodeAddressView, ...] = ()
     images: tuple[ContainerImageView, ...] = ()

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from pullet.kube.container import ObjectFieldSelectorView, Quantity, ResourceFieldSelectorView
+from pullet.kube.container import ObjectFieldSelectorView, QuantityText, ResourceFieldSelectorView
 from pullet.kube.view import View
 
 DEFAULT_FILE_MODE = 0o644
@@ -15,7 +15,7 @@ class EmptyDirView(View, frozen=True, kw_only=True):
     """A directory that lives as long as the pod; medium Memory is a tmpfs."""
 
     medium: str = ""
-    size_limit: Quantity | None = None
+    size_limit: QuantityText | None = None
 
 
 class HostPathView(View, frozen=True, kw_only=True):

@@ -12,14 +12,13 @@ computeInitContainerActions; kubelet-images spec 12.1, 15.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from pullet.cri.types import ContainerState, NamespaceMode, PodSandboxState
 from pullet.kube.container import ContainerView, EphemeralContainerView, InitContainerView, RestartPolicy
 from pullet.kube.pod import PodView
-from pullet.policy.probe_state import ProbeResult
+from pullet.policy.probe_state import ProbeResult, ProbeVerdicts
 from pullet.policy.runtime_status import ContainerRuntimeStatus, PodRuntimeStatus
 
 
@@ -58,14 +57,6 @@ class PodActions:
     ephemeral_to_start: tuple[EphemeralContainerView, ...] = ()
     init_to_start: tuple[InitContainerView, ...] = ()
     containers_to_start: tuple[ContainerView, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeVerdicts:
-    """Standing verdicts by container id; absent means not probed yet."""
-
-    liveness: Mapping[str, ProbeResult] = field(default_factory=dict)
-    startup: Mapping[str, ProbeResult] = field(default_factory=dict)
 
 
 def container_hash(container: ContainerView) -> str:

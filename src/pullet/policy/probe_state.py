@@ -8,7 +8,8 @@ has a new id, so that a dying container is not probed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from pullet.kube.container import ProbeView
@@ -28,6 +29,15 @@ class ProbeResult(StrEnum):
     SUCCESS = "Success"
     FAILURE = "Failure"
     UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeVerdicts:
+    """Standing verdicts by container id; absent means not probed yet."""
+
+    liveness: Mapping[str, ProbeResult] = field(default_factory=dict)
+    readiness: Mapping[str, ProbeResult] = field(default_factory=dict)
+    startup: Mapping[str, ProbeResult] = field(default_factory=dict)
 
 
 INITIAL_RESULT = {

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pullet.base.errors import UsageError
 from pullet.base.quote import go_quote
+from pullet.kube.duration import format_go_nanoseconds
 from pullet.kube.reasons import ERR_IMAGE_PULL, REGISTRY_UNAVAILABLE, SIGNATURE_VALIDATION_FAILED
 
 DEFAULT_KUBERNETES_VERSION = "1.36"
@@ -49,35 +50,9 @@ def parse_kubernetes_minor(version: str) -> int:
 
 
 def go_duration(seconds: float, *, truncate_to_ms: bool = False) -> str:
-    """Seconds as Go prints a time.Duration: `1.234s`, `456ms`, `1m2.5s`, `2h0m4s`, `0s`.
-
-    Source: Go time.Duration.String.
-    """
+    """Seconds as Go prints a time.Duration: `1.234s`, `456ms`, `1m2.5s`, `2h0m4s`, `0s`."""
     nanoseconds = round(seconds * _NANOSECONDS)
-    sign = "-" if nanoseconds < 0 else ""
-    nanoseconds = abs(nanoseconds)
-    if truncate_to_ms:
-        nanoseconds -= nanoseconds % 1_000_000
-    if nanoseconds == 0:
-        return "0s"
-    if nanoseconds < _NANOSECONDS:
-        for unit, size in (("ms", 1_000_000), ("µs", 1_000), ("ns", 1)):
-            if nanoseconds >= size:
-                return f"{sign}{_decimal(nanoseconds, size)}{unit}"
-    minutes, rest = divmod(nanoseconds, 60 * _NANOSECONDS)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{_decimal(rest, _NANOSECONDS)}s"
-    if hours:
-        return f"{sign}{hours}h{minutes}m{text}"
-    return f"{sign}{minutes}m{text}" if minutes else f"{sign}{text}"
-
-
-def _decimal(value: int, unit: int) -> str:
-    whole, rest = divmod(value, unit)
-    if not rest:
-        return str(whole)
-    digits = len(str(unit)) - 1
-    return f"{whole}.{rest:0{digits}d}".rstrip("0")
+    return format_go_nanoseconds(nanoseconds - nanoseconds % 1_000_000 if truncate_to_ms else nanoseconds)
 
 
 def human_size(size_bytes: int) -> str:
