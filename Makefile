@@ -8,7 +8,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 .PHONY: run test check real bench fix setup packages
 
 run: setup packages ## the main job: a node, its registry, pods of every pull policy, and why each was or was not pulled
-	$(SUDO) $(BIN)/python examples/main_job.py
+	$(SUDO) $(BIN)/pullet demo
 
 test: setup packages ## everything: check, then the tests on real parts
 	$(MAKE) --no-print-directory check

@@ -1,0 +1,1 @@
+"""Benchmarks beside their peers; see README.md for recorded runs."""

@@ -1,0 +1,22 @@
+"""`python -m bench [NAME …]`: run the benchmarks, all or the named ones.
+
+Whole processes are timed on real parts; ratios inside one run are what counts, absolute seconds drift with the machine.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+BENCHMARKS = ("node", "pull", "api")
+
+
+def main() -> None:
+    names = [argument for argument in sys.argv[1:] if argument in BENCHMARKS] or list(BENCHMARKS)
+    options = [argument for argument in sys.argv[1:] if argument not in BENCHMARKS]
+    for name in names:
+        print(f"\n== {name}")
+        importlib.import_module(f"bench.{name}").main(options if len(names) == 1 else [])
+
+
+main()
