@@ -1,0 +1,117 @@
+"""Compares a replay with a recording, aspect by aspect; each answer is a list of complaints, empty when they agree.
+
+Order is kept everywhere. What depends on how long somebody watched is held to bounds instead: the count of an event
+that a failing pod repeats, and how many rows of a STATUS that goes to and fro were seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tests.golden.observation import ContainerSeen, EventSeen, Observation, RequestSeen
+
+# reasons whose events a waiting pod repeats at every sync or attempt
+REPEATED = frozenset({"BackOff", "Failed", "InspectFailed", "ErrImageNeverPull", "FailedToRetrieveImagePullSecret"})
+
+
+def events(recorded: Observation, replayed: Observation) -> list[str]:
+    """Type, reason, fieldPath, message and count of every event of every pod, in order of first appearance."""
+    complaints = []
+    for pod in sorted({*recorded.events, *replayed.events}):
+        want, got = recorded.events.get(pod, []), replayed.events.get(pod, [])
+        is_failing = any(row.reason in REPEATED for row in want)
+        complaints += _different(f"{pod}: events", [_line(row) for row in want], [_line(row) for row in got])
+        complaints += [
+            f"{pod}: {_line(row)}: count {seen.count}, recorded {row.count}"
+            for row, seen in zip(want, got, strict=False)
+            if _line(row) == _line(seen) and not _count_fits(row, seen, is_failing=is_failing)
+        ]
+    return complaints
+
+
+def _line(row: EventSeen) -> str:
+    return f"{row.type} {row.reason} | {row.where} | {row.message}"
+
+
+def _count_fits(want: EventSeen, got: EventSeen, *, is_failing: bool) -> bool:
+    if want.reason in REPEATED or (want.reason == "Pulling" and is_failing):
+        return 1 <= got.count <= want.count + 2 and (want.count < 3 or got.count >= 2)
+    return want.count == got.count
+
+
+def statuses(recorded: Observation, replayed: Observation) -> list[str]:
+    """The STATUS column of `get pods -w`, repeats dropped. A pod that still waits may show fewer or more turns."""
+    complaints = []
+    for pod in sorted({*recorded.statuses, *replayed.statuses}):
+        want, got = recorded.statuses.get(pod, []), replayed.statuses.get(pod, [])
+        shared = min(len(want), len(got)) if recorded.phases.get(pod) == "Pending" else max(len(want), len(got))
+        if want[:shared] != got[:shared] or len(got) < min(3, len(want)):
+            complaints.append(f"{pod}: STATUS {' > '.join(got)}\n      recorded {' > '.join(want)}")
+    return complaints
+
+
+def containers(recorded: Observation, replayed: Observation) -> list[str]:
+    """Policy, state, waiting reason and message, image, imageID, restarts and readiness of every container."""
+    complaints = []
+    for pod in sorted({*recorded.containers, *replayed.containers}):
+        want, got = recorded.containers.get(pod, []), replayed.containers.get(pod, [])
+        if recorded.phases.get(pod) != replayed.phases.get(pod):
+            complaints.append(f"{pod}: phase {replayed.phases.get(pod)}, recorded {recorded.phases.get(pod)}")
+        complaints += _different(
+            f"{pod}: containers",
+            [str(_waiting_as_one(row)) for row in want],
+            [str(_waiting_as_one(row)) for row in got],
+        )
+    return complaints
+
+
+def _waiting_as_one(row: ContainerSeen) -> ContainerSeen:
+    """A container in back-off as right after its failed pull: which of both is seen depends on the moment."""
+    prefix = f'Back-off pulling image "{row.image}": ErrImagePull: '
+    if row.reason != "ImagePullBackOff" or not row.message.startswith(prefix):
+        return row
+    return ContainerSeen(**{**vars(row), "reason": "ErrImagePull", "message": row.message.removeprefix(prefix)})
+
+
+def requests(recorded: Observation, replayed: Observation) -> list[str]:
+    """Every request to the registry, in order."""
+    return _different("requests", [str(row) for row in recorded.requests], [str(row) for row in replayed.requests])
+
+
+def requests_per_image(recorded: Observation, replayed: Observation) -> list[str]:
+    """Every request, in order per image: for scenarios in which several pods pull on their own timers."""
+    complaints = []
+    want, got = _by_image(recorded.requests), _by_image(replayed.requests)
+    for image in sorted({*want, *got}):
+        complaints += _different(f"requests for {image}", want.get(image, []), got.get(image, []))
+    return complaints
+
+
+def _by_image(rows: Sequence[RequestSeen]) -> dict[str, list[str]]:
+    images: dict[str, list[str]] = {}
+    for row in rows:
+        name = row.reference.split()[1].rstrip(">") if row.reference.startswith("<") else row.reference
+        images.setdefault(name.rpartition(":")[2], []).append(str(row))
+    return images
+
+
+def outputs(recorded: Observation, replayed: Observation) -> list[str]:
+    """What kubectl printed where the scenario looks at it."""
+    return _different("outputs", recorded.outputs, replayed.outputs)
+
+
+def _different(what: str, want: Sequence[str], got: Sequence[str]) -> list[str]:
+    if list(want) == list(got):
+        return []
+    return [f"{what} differ:", *_side_by_side(want, got)]
+
+
+def _side_by_side(want: Sequence[str], got: Sequence[str]) -> Iterator[str]:
+    for number in range(max(len(want), len(got))):
+        left = want[number] if number < len(want) else "(nothing)"
+        right = got[number] if number < len(got) else "(nothing)"
+        if left == right:
+            yield f"    = {left}"
+        else:
+            yield f"    - {left}"
+            yield f"    + {right}"

@@ -1,0 +1,73 @@
+"""Derives data/ from a folder of recordings of a real cluster: `python -m tests.golden.derive RECORDINGS`.
+
+Each scenario becomes data/<scenario>/manifest.yaml and expected.json. After a new recording: run again, read the diff.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from tests.golden.observation import Observation
+from tests.golden.recording import DigestNames, manifest_with_names, read_recording
+
+DATA = Path(__file__).parent / "data"
+
+# digests that no recorded request fetched by a tag: images that were on the recording's node before
+KNOWN_BEFORE = {
+    "sha256:4c0dd9ee3d808db82d2ecfeaebd7bf055b6924b92e2cba012436d6cdf77a4abe": "<index nginx:1.17.0>",
+    "sha256:574c62712d3b7c527861366ed6e71d33ef763ec0a39da008c9d4b3a71ba7db07": "<manifest movealways:v1>",
+    "sha256:cd19839493ef595fa963c592bba2f1fef00197f48c8482e7f604a0e428166cac": "<manifest movedigest:v1>",
+    "sha256:1a0fdc659bd21f933b870c2aa9e580987a545f59dac275ffd6543e8385b63b24": "<config movedigest:v1>",
+    "sha256:1267ebbcba3619c5443c58ae157f5439bd02c733c8057856967adfecda78e423": "<manifest busybox:1.36>",
+    "sha256:80ae784fd8f937eac521db2b13a87dcfdc9465af4cfa51be44c6c6bf20accdd1": "<manifest busybox:1.35>",
+}
+
+# scenario -> how much of it a replay follows, in seconds of the recording
+SCENARIOS = {
+    "01-latest-nopolicy": 1e9,
+    "02-tag-nopolicy": 1e9,
+    "03-always-tag-present": 1e9,
+    "04-ifnotpresent": 1e9,
+    "05-never": 1e9,
+    "06-digest": 1e9,
+    "07-missing-tag": 56.0,
+    "08-private": 70.0,
+    "09-invalid-name": 54.0,
+    "10-registry-down": 60.0,
+    "11-moved-tag": 1e9,
+    "12-crashloop": 60.0,
+    "15-init-shared": 1e9,
+}
+
+
+def derive(recordings: Path, scenario: str, names: dict[str, str]) -> tuple[str, Observation]:
+    """The manifest with names for digests, and what was observed."""
+    folder = recordings / scenario
+    return manifest_with_names(folder, names), read_recording(folder, names, until_seconds=SCENARIOS[scenario])
+
+
+def names_of(recordings: Path) -> dict[str, str]:
+    """A name for every digest that occurs in the recordings' registry logs."""
+    names = DigestNames(names=dict(KNOWN_BEFORE))
+    for scenario in SCENARIOS:
+        names.learn((recordings / scenario / "registry.log").read_text())
+    return names.names
+
+
+def main(recordings: Path) -> None:
+    """Write data/."""
+    names = names_of(recordings)
+    for scenario in SCENARIOS:
+        manifest, observation = derive(recordings, scenario, names)
+        folder = DATA / scenario
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "manifest.yaml").write_text(manifest)
+        text = json.dumps(observation.to_json(), indent=1, ensure_ascii=False)
+        (folder / "expected.json").write_text(text + "\n")
+        print(f"{scenario}: {len(observation.events)} pods, {len(observation.requests)} requests")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,110 @@
+"""Replays the recorded scenarios of a real cluster with stock kubectl on a real node, and compares.
+
+All scenarios run at once, on two nodes, with the real timers of the kubelet; each aspect of each is a test of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.e2e.harness import scratch_directory
+from tests.golden import compare
+from tests.golden.differences import expected_of
+from tests.golden.images import SHARED_LAYER
+from tests.golden.observation import Observation
+from tests.golden.replay import Replay
+from tests.golden.scenarios import OWN_NODE, SCENARIOS, Scenario
+from tests.golden.stage import Registries, Stage, registries, stage
+
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
+
+DATA = Path(__file__).parent / "data"
+ALL = [scenario.name for group in SCENARIOS.values() for scenario in group]
+OWN_TIMERS = {"07-missing-tag"}  # pods that pull on timers of their own: their requests have no common order
+
+
+@dataclass(frozen=True, kw_only=True)
+class Performance:
+    """What came of all replays: per scenario the observation, and the complaint where a wait was in vain."""
+
+    seen: dict[str, Observation]
+    failed: dict[str, str]
+    world: Registries
+
+
+@pytest.fixture(scope="module")
+def performance() -> Iterator[Performance]:
+    with ExitStack() as stack:
+        directory = stack.enter_context(scratch_directory("golden"))
+        world = stack.enter_context(registries(directory))
+        shared = stack.enter_context(stage(directory, world, "shared"))
+        own = {group: stack.enter_context(stage(directory, world, group)) for group in sorted(OWN_NODE)}
+        seen: dict[str, Observation] = {}
+        failed: dict[str, str] = {}
+        with ThreadPoolExecutor(len(SCENARIOS)) as pool:
+            for group, scenarios in SCENARIOS.items():
+                pool.submit(_play, own.get(group, shared), scenarios, seen, failed)
+        yield Performance(seen=seen, failed=failed, world=world)
+
+
+def _play(where: Stage, scenarios: tuple[Scenario, ...], seen: dict[str, Observation], failed: dict[str, str]) -> None:
+    for scenario in scenarios:
+        replay = Replay(where, scenario.name, scenario.images)
+        try:
+            replay.begin(scenario.given)
+            scenario.steps(replay)
+        except Exception as error:  # noqa: BLE001 - told by the tests of this scenario; the others go on
+            failed[scenario.name] = f"{type(error).__name__}: {error}"
+        seen[scenario.name] = replay.observation()
+
+
+def _complaints(
+    performance: Performance, scenario: str, aspect: Callable[[Observation, Observation], list[str]]
+) -> str:
+    recorded = Observation.from_json(json.loads((DATA / scenario / "expected.json").read_text()))
+    return "\n".join(aspect(expected_of(scenario, recorded), performance.seen[scenario]))
+
+
+@pytest.mark.parametrize("scenario", ALL)
+def test_every_step_was_reached(performance: Performance, scenario: str) -> None:
+    assert performance.failed.get(scenario, "") == ""
+
+
+@pytest.mark.parametrize("scenario", ALL)
+def test_events(performance: Performance, scenario: str) -> None:
+    assert _complaints(performance, scenario, compare.events) == ""
+
+
+@pytest.mark.parametrize("scenario", ALL)
+def test_status_column(performance: Performance, scenario: str) -> None:
+    assert _complaints(performance, scenario, compare.statuses) == ""
+
+
+@pytest.mark.parametrize("scenario", ALL)
+def test_container_statuses(performance: Performance, scenario: str) -> None:
+    assert _complaints(performance, scenario, compare.containers) == ""
+
+
+@pytest.mark.parametrize("scenario", ALL)
+def test_registry_requests(performance: Performance, scenario: str) -> None:
+    aspect = compare.requests_per_image if scenario in OWN_TIMERS else compare.requests
+    assert _complaints(performance, scenario, aspect) == ""
+
+
+@pytest.mark.parametrize("scenario", ["09-invalid-name", "11-moved-tag"])
+def test_what_kubectl_printed(performance: Performance, scenario: str) -> None:
+    assert _complaints(performance, scenario, compare.outputs) == ""
+
+
+def test_the_shared_layer_was_fetched_once_per_node(performance: Performance) -> None:
+    names = performance.world.pushed.names
+    fetched = [
+        request for request in performance.world.public_log.requests() if names.get(request.reference) == SHARED_LAYER
+    ]
+    assert len(fetched) == 1 + len(OWN_NODE)
