@@ -1,1 +1,5 @@
-"""crun/runc: bundles, processes, cgroups, network namespaces, container logs."""
+"""OCI runtime: what makes a process a container on this machine, without a word of Kubernetes.
+
+Modules, in reading order: errors, defaults, seccomp, process_user, runtime_spec, cgroup, namespaces, cni, runtime,
+monitor, monitored_process, exec_session.
+"""

@@ -1,0 +1,43 @@
+"""What can go wrong between us and the OCI runtime, the kernel's namespaces and the CNI plugins."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pullet.base.errors import PulletError
+
+
+class OciRuntimeError(PulletError):
+    """The OCI runtime refused or failed; the text is its own, without its decoration."""
+
+    reason: ClassVar[str] = "OciRuntime"
+
+
+class RuntimeMissingError(OciRuntimeError):
+    """Neither crun nor runc is installed."""
+
+    reason: ClassVar[str] = "RuntimeMissing"
+
+
+class StartFailedError(OciRuntimeError):
+    """The container's command could not be run."""
+
+    reason: ClassVar[str] = "StartFailed"
+
+
+class ProcessUserError(OciRuntimeError):
+    """The user the process shall run as cannot be found in the image."""
+
+    reason: ClassVar[str] = "ProcessUser"
+
+
+class NamespaceError(OciRuntimeError):
+    """The namespaces of a sandbox could not be made."""
+
+    reason: ClassVar[str] = "Namespace"
+
+
+class CniError(OciRuntimeError):
+    """A CNI plugin failed; the text is the plugin's own."""
+
+    reason: ClassVar[str] = "Cni"
