@@ -1,0 +1,129 @@
+"""Which images may be removed, in which order, and how much space is wanted.
+
+    detect ──► records (first seen, last used) ──► not in use, not pinned ──► oldest use first
+    age:   never used, or unused for longer than maxAge ──► remove
+    space: usage ≥ high ──► remove until usage would be low, sparing what is younger than minAge
+
+Deleting is the caller's; it walks the lists given here. Times are seconds on one base.
+Source: kubernetes pkg/kubelet/images/image_gc_manager.go; kubelet-images spec 17.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from pullet.base.errors import UsageError
+
+NEVER_USED = float("-inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageGCPolicy:
+    """The settings. Garbage collection is off when the high threshold is 100 and there is no maximal age.
+
+    Raises:
+        UsageError: a threshold out of range, or low above high.
+    """
+
+    high_threshold_percent: int = 85
+    low_threshold_percent: int = 80
+    min_age_seconds: float = 120.0
+    max_age_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        high, low = self.high_threshold_percent, self.low_threshold_percent
+        if not 0 <= high <= 100:
+            raise UsageError(f"invalid HighThresholdPercent {high}, must be in range [0-100]")
+        if not 0 <= low <= 100:
+            raise UsageError(f"invalid LowThresholdPercent {low}, must be in range [0-100]")
+        if low > high:
+            raise UsageError(f"LowThresholdPercent {low} can not be higher than HighThresholdPercent {high}")
+
+    @property
+    def is_off(self) -> bool:
+        """Whether images are never removed by themselves."""
+        return self.high_threshold_percent == 100 and self.max_age_seconds == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageOnDisk:
+    """An image as the runtime lists it."""
+
+    id: str
+    size_bytes: int
+    is_pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecord:
+    """What is remembered about an image since this node first saw it."""
+
+    id: str
+    first_detected: float
+    last_used: float = NEVER_USED
+    size_bytes: int = 0
+    is_pinned: bool = False
+
+
+def detect_images(
+    records: Mapping[str, ImageRecord], images: Iterable[ImageOnDisk], used_ids: Collection[str], now: float
+) -> dict[str, ImageRecord]:
+    """The records after a look at the runtime: new images dated, used ones touched, vanished ones dropped.
+
+    An image is used when any container, running or ended, refers to its id, or mounts it.
+    """
+    detected: dict[str, ImageRecord] = {}
+    for image in images:
+        known = records.get(image.id)
+        detected[image.id] = ImageRecord(
+            id=image.id,
+            first_detected=known.first_detected if known else now,
+            last_used=now if image.id in used_ids else (known.last_used if known else NEVER_USED),
+            size_bytes=image.size_bytes,
+            is_pinned=image.is_pinned,
+        )
+    return detected
+
+
+def removal_order(records: Mapping[str, ImageRecord], used_ids: Collection[str]) -> list[ImageRecord]:
+    """Images that are neither used nor pinned: least recently used first, then first seen first."""
+    candidates = (record for record in records.values() if record.id not in used_ids and not record.is_pinned)
+    return sorted(candidates, key=lambda record: (record.last_used, record.first_detected, record.id))
+
+
+def choose_aged(
+    candidates: Iterable[ImageRecord], policy: ImageGCPolicy, *, began_at: float, now: float
+) -> list[ImageRecord]:
+    """Candidates unused for longer than maxAge; none until collection has itself run that long. minAge is not asked."""
+    if policy.max_age_seconds <= 0 or now - began_at <= policy.max_age_seconds:
+        return []
+    return [record for record in candidates if now - record.last_used > policy.max_age_seconds]
+
+
+def choose_for_space(candidates: Iterable[ImageRecord], *, min_age_seconds: float, now: float) -> list[ImageRecord]:
+    """Candidates that may go for space, in order: not used since `now`, and seen for at least minAge.
+
+    Remove one after the other until enough is freed; an error on one does not stop the walk.
+    """
+    return [
+        record for record in candidates if record.last_used < now and now - record.first_detected >= min_age_seconds
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceNeed:
+    """How full the image filesystem is and what has to go. `to_free_bytes` 0: below the high threshold."""
+
+    usage_percent: int
+    to_free_bytes: int
+
+
+def compute_space_need(policy: ImageGCPolicy, *, capacity_bytes: int, available_bytes: int) -> SpaceNeed:
+    """The need of a filesystem whose capacity is not 0; more available than there is counts as all of it."""
+    available = min(available_bytes, capacity_bytes)
+    usage = 100 - available * 100 // capacity_bytes
+    if usage < policy.high_threshold_percent:
+        return SpaceNeed(usage, 0)
+    to_free = capacity_bytes * (100 - policy.low_threshold_percent) // 100 - available
+    return SpaceNeed(usage, max(0, to_free))
