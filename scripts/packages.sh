@@ -12,6 +12,7 @@ need kubectl kubernetes-client
 need ip iproute2
 need iptables iptables
 need mkfs.ext4 e2fsprogs
+need busybox busybox-static
 [ -x /usr/lib/cni/bridge ] || [ -x /opt/cni/bin/bridge ] || missing="$missing containernetworking-plugins"
 [ -z "$missing" ] && exit 0
 command -v apt-get >/dev/null || {

@@ -18,6 +18,7 @@ from pullet.cli.verdict import Verdict
 from pullet.cli.watching import PodWatch
 from pullet.control.client import ControlClient
 from pullet.kit.clock import SystemClock
+from pullet.kit.worker_threads import WorkerThreads
 from pullet.kube.scheme import PODS
 from pullet.kube.status import AlreadyExistsError
 from pullet.kubeclient.client import ApiClient
@@ -68,7 +69,10 @@ def set_pull_policy(pod: dict[str, Any], policy: str) -> None:
 
 
 async def _run(root: Path, manifests: list[Manifest], timeout_seconds: float) -> list[Verdict]:
-    api = await ApiClient.open(root / "kubeconfig", user_agent="pullet-run", field_manager="pullet-run")
+    threads = WorkerThreads("run", 1)
+    api = await ApiClient.open(
+        root / "kubeconfig", threads=threads, user_agent="pullet-run", field_manager="pullet-run"
+    )
     found: dict[str, Verdict] = {}
     try:
         with PullDisplay() as display:
@@ -91,6 +95,7 @@ async def _run(root: Path, manifests: list[Manifest], timeout_seconds: float) ->
                     found[pod] = Verdict(pod, "Pending", f"no decision within {timeout_seconds:g} s")
     finally:
         await api.aclose()
+        threads.close()
     return list(found.values())
 
 

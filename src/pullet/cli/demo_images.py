@@ -1,0 +1,102 @@
+"""The demonstration's images: Debian's busybox-static under the names of nginx and tomcat, pushed and archived."""
+
+from __future__ import annotations
+
+import http.client
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from pullet.base.errors import UsageError
+from pullet.oci.image_builder import BuiltImage, BuiltLayer, FileEntry, build_image, build_layer, oci_archive
+
+BUSYBOX_PATHS = (Path("/bin/busybox"), Path("/usr/bin/busybox"))
+PUSHED = ("nginx:latest", "nginx:1.17.1", "tomcat:latest", "tomcat:8.0")
+ARCHIVED = ("nginx:1.17.5", "tomcat:8.5")
+
+
+@dataclass(frozen=True, slots=True)
+class DemoArchives:
+    """What was pushed, and where the archives of the images that no registry has are."""
+
+    pushed: tuple[str, ...]
+    archives: dict[str, Path]
+
+
+def busybox_layer() -> BuiltLayer:
+    """A layer with a static busybox and the links a container needs.
+
+    Raises:
+        UsageError: Debian's busybox-static is not installed.
+    """
+    path = next((path for path in BUSYBOX_PATHS if path.exists()), None)
+    if path is None:
+        raise UsageError("busybox is missing: install Debian's busybox-static (apt-get install busybox-static)")
+    files = {"bin": FileEntry(is_directory=True, mode=0o755)}
+    files["bin/busybox"] = FileEntry(data=path.read_bytes(), mode=0o755)
+    files |= {f"bin/{name}": FileEntry(link="busybox", mode=0o777) for name in ("sh", "sleep", "cat", "ls", "echo")}
+    files |= {name: FileEntry(is_directory=True, mode=0o1777) for name in ("tmp", "etc", "proc", "sys", "dev")}
+    return build_layer(files)
+
+
+def demo_image(name: str, base: BuiltLayer) -> BuiltImage:
+    """An image that sleeps until it is told to stop, with its own name in /etc/image."""
+    own = build_layer({"etc/image": FileEntry(data=f"{name}\n".encode())})
+    command = ["/bin/sh", "-c", "trap 'exit 0' TERM; cat /etc/image; while :; do sleep 1; done"]
+    return build_image([base, own], defaults={"Cmd": command, "Env": ["PATH=/bin"]})
+
+
+def write_demo_archives(directory: Path, registry: str) -> DemoArchives:
+    """Push what the cases expect in the registry at `registry` (a URL); archive the rest into `directory`."""
+    base = busybox_layer()
+    for name in PUSHED:
+        repository, _, tag = name.partition(":")
+        push_image(registry, f"library/{repository}", tag, demo_image(name, base))
+    archives = {}
+    for name in ARCHIVED:
+        path = directory / f"{name.replace(':', '-')}.tar"
+        path.write_bytes(oci_archive({f"docker.io/library/{name}": demo_image(name, base)}))
+        archives[name] = path
+    return DemoArchives(PUSHED, archives)
+
+
+def archive_of_busybox(directory: Path, name: str) -> Path:
+    """An archive with one busybox image called `name`."""
+    path = directory / "image.tar"
+    path.write_bytes(oci_archive({f"docker.io/library/{name}": demo_image(name, busybox_layer())}))
+    return path
+
+
+def push_image(registry: str, repository: str, tag: str, image: BuiltImage) -> None:
+    """Push as docker does: blobs that are missing, then manifests, then the tag. Blocking.
+
+    Raises:
+        UsageError: the registry refused; the text says what and how.
+    """
+    connection = http.client.HTTPConnection(urlsplit(registry).netloc, timeout=30)
+
+    def ask(method: str, path: str, body: bytes = b"", media_type: str = "application/octet-stream") -> tuple[int, str]:
+        connection.request(method, path, body, {"Content-Type": media_type})
+        response = connection.getresponse()
+        response.read()
+        return response.status, response.getheader("Location") or ""
+
+    def must(status: int, wanted: int, what: str) -> None:
+        if status != wanted:
+            raise UsageError(f"pushing {repository}:{tag} to {registry}: {what} was answered with {status}")
+
+    try:
+        for digest, blob in image.blobs.items():
+            if ask("HEAD", f"/v2/{repository}/blobs/{digest}")[0] == 200:
+                continue
+            status, location = ask("POST", f"/v2/{repository}/blobs/uploads/")
+            must(status, 202, "starting an upload")
+            parts = urlsplit(location)
+            query = f"{parts.query}&" if parts.query else ""
+            must(ask("PUT", f"{parts.path}?{query}digest={quote(str(digest))}", blob)[0], 201, f"blob {digest}")
+        for digest, (media_type, raw) in image.manifests.items():
+            must(ask("PUT", f"/v2/{repository}/manifests/{digest}", raw, media_type)[0], 201, f"manifest {digest}")
+        status, _ = ask("PUT", f"/v2/{repository}/manifests/{tag}", image.raw, image.descriptor.media_type)
+        must(status, 201, f"manifest {tag}")
+    finally:
+        connection.close()
