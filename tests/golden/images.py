@@ -12,6 +12,7 @@ import hashlib
 import http.client
 import io
 import json
+import random
 import shutil
 import tarfile
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ class ImageSpec:
     is_docker: bool = False
     command: tuple[str, ...] = ()
     label: str = ""  # what its digests are called; by default its name
+    padding_bytes: int = 0  # of random bytes in the second layer, so that it does not compress
 
 
 @dataclass(kw_only=True)
@@ -87,7 +89,10 @@ class Pusher:
         if "/" not in repository:
             repository = f"library/{repository}"
         types = _DOCKER if spec.is_docker else _OCI
-        layers = [_shared_layer(), _layer({"VERSION": (spec.text or spec.name).encode() + b"\n"}, executable=False)]
+        files = {"VERSION": (spec.text or spec.name).encode() + b"\n"}
+        if spec.padding_bytes:
+            files["padding"] = random.Random(spec.name).randbytes(spec.padding_bytes)
+        layers = [_shared_layer(), _layer(files, executable=False)]
         manifests = [
             self._push_platform(repository, spec, architecture, layers, types)
             for architecture in (("amd64", "arm64") if spec.is_index else ("amd64",))
@@ -194,7 +199,7 @@ def _layer(files: dict[str, bytes], *, executable: bool) -> _Layer:
             entry.size, entry.mode = len(content), 0o755 if executable else 0o644
             tar.addfile(entry, io.BytesIO(content))
     tar_bytes = buffer.getvalue()
-    return _Layer(blob=gzip.compress(tar_bytes, 6, mtime=0), diff_id=digest_of(tar_bytes))
+    return _Layer(blob=gzip.compress(tar_bytes, 1, mtime=0), diff_id=digest_of(tar_bytes))
 
 
 def _descriptor(media_type: str, body: bytes) -> dict[str, Any]:
