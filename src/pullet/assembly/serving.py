@@ -1,0 +1,86 @@
+"""ASGI applications on sockets that are bound before anything else starts, so that a taken port is said at once."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from pullet.base.errors import UsageError
+
+
+class PortTakenError(UsageError):
+    """Somebody else listens there."""
+
+    reason = "PortTaken"
+
+
+def bind_tcp(address: str, port: int, *, what: str, option: str) -> socket.socket:
+    """A listening socket; port 0 takes any free one.
+
+    Raises:
+        PortTakenError: the text names the option that chooses another port.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortTakenError(
+                f"port {port} on {address} is taken, so {what} cannot listen there: choose another with {option}"
+            ) from error
+        raise UsageError(f"{what} cannot listen on {address}:{port}: {error.strerror}") from error
+    listener.listen(1024)
+    return listener
+
+
+def bind_unix(path: Path) -> socket.socket:
+    """A listening Unix socket that only its owner may open; a stale file at `path` is replaced."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    except OSError as error:
+        listener.close()
+        raise UsageError(f"cannot listen on {path}: {error.strerror or error}") from error
+    finally:
+        os.umask(before)
+    listener.listen(64)
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """Signals belong to the process, not to one of its servers."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+async def serve(app: ASGIApp, listener: socket.socket) -> None:
+    """Serve until cancelled; connections still open then are closed."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        http="httptools",
+        ws="none",
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=60,
+    )
+    server = _Server(config)
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        listener.close()
