@@ -1,0 +1,100 @@
+"""Connections kept for the next request. A `Connection` is used by one thread at a time."""
+
+from __future__ import annotations
+
+import http.client
+import select
+import socket
+import threading
+from collections import defaultdict
+from dataclasses import dataclass
+
+from pullet.kit.clock import Clock
+from pullet.kit.worker_threads import StopFlag
+from pullet.registry.dial import Dialer, DialTarget
+from pullet.registry.endpoint import TlsSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a connection is good for; different TLS settings never share one."""
+
+    scheme: str
+    host: str
+    tls: TlsSettings
+
+
+class Connection:
+    """One HTTP/1.1 connection. `abort` may be called from any thread and wakes a blocking read."""
+
+    def __init__(self, origin: Origin, host: str, port: int, stream: socket.socket) -> None:
+        self.origin = origin
+        self.http = http.client.HTTPConnection(host, port)
+        self.http.auto_open = 0  # a lost connection is dialled anew by us, so that it is seen
+        self.http.sock = stream
+        self._stream = stream
+        self.is_reused = False
+        self.idle_since = 0.0
+
+    def abort(self) -> None:
+        """Wake whoever reads or writes: they see an error or the end of the stream. May raise OSError."""
+        # the base class's shutdown: SSLSocket's would drop the TLS state under the feet of the reading thread
+        socket.socket.shutdown(self._stream, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.http.close()
+        self._stream.close()
+
+    def is_quiet(self) -> bool:
+        """Whether an idle connection is still open, with nothing unread on it."""
+        return self._stream.fileno() >= 0 and not select.select([self._stream], [], [], 0)[0]
+
+
+class Connections:
+    """A pool of kept-alive connections per origin. Thread-safe."""
+
+    def __init__(
+        self, *, clock: Clock, dialer: Dialer, max_idle_per_origin: int = 4, max_idle_seconds: float = 60.0
+    ) -> None:
+        self._clock, self._dialer = clock, dialer
+        self._max_idle_per_origin, self._max_idle_seconds = max_idle_per_origin, max_idle_seconds
+        self._lock = threading.Lock()
+        self._idle: dict[Origin, list[Connection]] = defaultdict(list)
+        self._is_closed = False
+
+    def take(self, target: DialTarget, stop: StopFlag, *, fresh: bool = False) -> Connection:
+        """A kept connection, or (always with `fresh`) a new one. Raises as Dialer.dial."""
+        origin = Origin(target.scheme, target.host, target.tls)
+        while not fresh:
+            with self._lock:
+                idle = self._idle.get(origin)
+                connection = idle.pop() if idle else None
+            if connection is None:
+                break
+            is_fresh_enough = self._clock.monotonic() - connection.idle_since <= self._max_idle_seconds
+            if is_fresh_enough and connection.is_quiet():
+                connection.is_reused = True
+                return connection
+            connection.close()
+        stream = self._dialer.dial(target, stop)
+        return Connection(origin, target.name, target.port, stream)
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection whose last response was read to its end."""
+        connection.idle_since = self._clock.monotonic()
+        with self._lock:
+            idle = self._idle[connection.origin]
+            if not self._is_closed and len(idle) < self._max_idle_per_origin:
+                idle.append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        """Close what is idle; what is in use is closed when it comes back."""
+        with self._lock:
+            self._is_closed = True
+            idle = [connection for connections in self._idle.values() for connection in connections]
+            self._idle.clear()
+        for connection in idle:
+            connection.close()

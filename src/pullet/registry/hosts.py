@@ -1,0 +1,50 @@
+"""Which endpoints serve a registry's name, and in which order.
+
+Mirrors given by settings come first, then what certs.d/<host>/hosts.toml says, or else the registry itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from pullet.registry.endpoint import Endpoint, TlsSettings, api_base, default_endpoint, registry_host
+from pullet.registry.hosts_toml import load_hosts_toml
+
+
+class MirrorSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """Mirrors of one registry, URLs in order; with `is_exclusive` nothing else is asked."""
+
+    endpoints: tuple[str, ...]
+    is_exclusive: bool = False
+    skip_verify: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostsConfig:
+    """Answers `endpoints(domain)`. hosts.toml is read afresh each time, so that edits work without a restart."""
+
+    certs_directories: tuple[Path, ...] = ()
+    mirrors: Mapping[str, MirrorSettings] = field(default_factory=dict)
+
+    def endpoints(self, domain: str) -> tuple[Endpoint, ...]:
+        """The endpoints for references of `domain`, in the order to be tried, none twice. Blocking.
+
+        Raises:
+            HostsConfigError: a hosts.toml or a mirror URL is wrong.
+        """
+        found: list[Endpoint] = []
+        mirror = self.mirrors.get(domain)
+        if mirror is not None:
+            tls = TlsSettings(skip_verify=mirror.skip_verify)
+            found += [Endpoint(base=api_base(url), tls=tls) for url in mirror.endpoints]
+        if mirror is None or not mirror.is_exclusive:
+            found += load_hosts_toml(self.certs_directories, domain) or [default_endpoint(domain)]
+        by_base: dict[str, Endpoint] = {}
+        for endpoint in found:
+            is_mirror = endpoint.host not in {domain, registry_host(domain)}
+            by_base.setdefault(endpoint.base, replace(endpoint, namespace=domain if is_mirror else ""))
+        return tuple(by_base.values())

@@ -1,0 +1,39 @@
+"""How patient the client is. Times in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryLimits:
+    """How often and how long one request is tried again at one endpoint."""
+
+    tries: int = 3
+    first_pause_seconds: float = 0.2
+    max_pause_seconds: float = 5.0
+    max_retry_after_seconds: float = 10.0  # a registry that wants more is asked again at the next pull
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadLimits:
+    """When a download gives an endpoint up. A resume that brought `progress_bytes` counts as none."""
+
+    max_resumes: int = 5
+    progress_bytes: int = 256 * KIB
+    stall_window_seconds: float = 30.0  # of waiting for data, not of the reader's own work
+    stall_min_bytes: int = 32 * KIB  # within one window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrySettings:
+    """All of them."""
+
+    read_timeout_seconds: float = 30.0  # without a single byte
+    retry: RetryLimits = field(default_factory=RetryLimits)
+    download: DownloadLimits = field(default_factory=DownloadLimits)
+    unhealthy_seconds: float = 15.0  # an endpoint that did not answer is asked last for that long
+    max_manifest_bytes: int = 8 * MIB
