@@ -18,7 +18,7 @@ def events(recorded: Observation, replayed: Observation) -> list[str]:
     """Type, reason, fieldPath, message and count of every event of every pod, in order of first appearance."""
     complaints = []
     for pod in sorted({*recorded.events, *replayed.events}):
-        want, got = recorded.events.get(pod, []), replayed.events.get(pod, [])
+        want, got = _as_one(recorded.events.get(pod, [])), _as_one(replayed.events.get(pod, []))
         is_failing = any(row.reason in REPEATED for row in want)
         complaints += _different(f"{pod}: events", [_line(row) for row in want], [_line(row) for row in got])
         complaints += [
@@ -27,6 +27,18 @@ def events(recorded: Observation, replayed: Observation) -> list[str]:
             if _line(row) == _line(seen) and not _count_fits(row, seen, is_failing=is_failing)
         ]
     return complaints
+
+
+def _as_one(rows: Sequence[EventSeen]) -> list[EventSeen]:
+    """Events whose texts differed only in a duration as one: whether they were one object is a matter of chance."""
+    merged: list[EventSeen] = []
+    for row in rows:
+        same = next((one for one in merged if "<" in one.message and _line(one) == _line(row)), None)
+        if same is None:
+            merged.append(EventSeen(**vars(row)))
+        else:
+            same.count += row.count
+    return merged
 
 
 def _line(row: EventSeen) -> str:
@@ -87,11 +99,23 @@ def requests_per_image(recorded: Observation, replayed: Observation) -> list[str
     return complaints
 
 
+def kinds_of_requests(recorded: Observation, replayed: Observation) -> list[str]:
+    """Which requests were made per image, how often aside: where several failing pods try one image again and again."""
+    complaints = []
+    want, got = _by_image(recorded.requests), _by_image(replayed.requests)
+    for image in sorted({*want, *got}):
+        kinds = [list(dict.fromkeys(rows)) for rows in (want.get(image, []), got.get(image, []))]
+        complaints += _different(f"requests for {image}", *kinds)
+    return complaints
+
+
 def _by_image(rows: Sequence[RequestSeen]) -> dict[str, list[str]]:
     images: dict[str, list[str]] = {}
     for row in rows:
-        name = row.reference.split()[1].rstrip(">") if row.reference.startswith("<") else row.reference
-        images.setdefault(name.rpartition(":")[2], []).append(str(row))
+        tag = (
+            row.reference.split()[1].rstrip(">").rpartition(":")[2] if row.reference.startswith("<") else row.reference
+        )
+        images.setdefault(f"{row.repository}:{tag}", []).append(str(row))
     return images
 
 

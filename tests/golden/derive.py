@@ -39,6 +39,8 @@ SCENARIOS = {
     "11-moved-tag": 1e9,
     "12-crashloop": 60.0,
     "15-init-shared": 1e9,
+    "17-image-volume": 1e9,
+    "18-kep2535": 80.0,
 }
 
 

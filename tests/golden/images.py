@@ -57,6 +57,7 @@ class ImageSpec:
     is_index: bool = True
     is_docker: bool = False
     command: tuple[str, ...] = ()
+    files: tuple[tuple[str, bytes], ...] = ()  # in the second layer, besides /VERSION
     label: str = ""  # what its digests are called; by default its name
     padding_bytes: int = 0  # of random bytes in the second layer, so that it does not compress
 
@@ -89,7 +90,7 @@ class Pusher:
         if "/" not in repository:
             repository = f"library/{repository}"
         types = _DOCKER if spec.is_docker else _OCI
-        files = {"VERSION": (spec.text or spec.name).encode() + b"\n"}
+        files = {"VERSION": (spec.text or spec.name).encode() + b"\n", **dict(spec.files)}
         if spec.padding_bytes:
             files["padding"] = random.Random(spec.name).randbytes(spec.padding_bytes)
         layers = [_shared_layer(), _layer(files, executable=False)]

@@ -11,8 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-# user alice, password s3cret; bcrypt at its lowest cost, so that a login takes no time
-HTPASSWD = "alice:$2b$05$N3C/lYwKTIWU9fjTyWYKI.1ewcNtDBBV2sH9.gTIy.COQzBegEoF6\n"
+# alice with s3cret and bob with hunter2; bcrypt at its lowest cost, so that a login takes no time
+HTPASSWD = """\
+alice:$2b$05$N3C/lYwKTIWU9fjTyWYKI.1ewcNtDBBV2sH9.gTIy.COQzBegEoF6
+bob:$2b$05$ZHxcs1c/5zYz3S66Amx50esg/pHJx16pCN8QBOYpy0TgA5OW1p7hy
+"""
 
 _CONFIG = """\
 version: 0.1

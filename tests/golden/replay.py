@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ class Replay:
         self._images = images
         self.namespace = f"s{scenario}"
         self.documents = (DATA / scenario / "manifest.yaml").read_text().split("\n---\n")
+        self._recorded = Observation.from_json(json.loads((DATA / scenario / "expected.json").read_text()))
         self._outputs: list[str] = []
         self._started = time.monotonic()
 
@@ -43,6 +45,15 @@ class Replay:
         ran = self._stage.pullet.kubectl("apply", "-f", "-", stdin=text, namespace=self.namespace)
         if ran.code != 0:
             self._outputs.append(ran.stderr.strip())
+
+    def follow(self, first: int, last: int) -> None:
+        """Apply documents one after the other; for a pod, wait until its third STATUS row is as recorded."""
+        for number in range(first, last):
+            self.apply(number)
+            document = yaml.safe_load(self.documents[number])
+            rows = self._recorded.statuses.get(document["metadata"]["name"], [])
+            if document["kind"] == "Pod" and len(rows) > 2:
+                self.wait_rows(document["metadata"]["name"], [rows[2]])
 
     def kubectl(self, *arguments: str) -> None:
         """Any other kubectl command, which must succeed."""
@@ -89,6 +100,15 @@ class Replay:
             f"{pod} has {reason} x{count}",
             70,
         )
+
+    def wait_restarts(self, pod: str, count: int) -> None:
+        """Until the pod's container runs for the time after its `count`th restart."""
+
+        def is_so() -> bool:
+            statuses = self._pods().get(pod, {}).get("status", {}).get("containerStatuses", [])
+            return any(one["restartCount"] >= count and "running" in one["state"] for one in statuses)
+
+        self._wait(is_so, f"{pod} was restarted {count} times", 75)
 
     def wait_gone(self) -> None:
         """Until no pod is left in the namespace."""

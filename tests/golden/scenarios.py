@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import yaml
+from tests.golden import compare
 from tests.golden.images import ImageSpec
+from tests.golden.observation import Observation
 from tests.golden.replay import Replay
 
 
@@ -21,6 +24,7 @@ class Scenario:
     steps: Callable[[Replay], None]
     images: tuple[str, ...]
     given: tuple[str, ...] = ()
+    requests: Callable[[Observation, Observation], list[str]] = compare.requests
 
 
 def _latest(replay: Replay) -> None:
@@ -111,6 +115,50 @@ def _init_shared(replay: Replay) -> None:
     replay.wait_status("badinit", "Init:ImagePullBackOff")
 
 
+def _private(replay: Replay) -> None:
+    replay.follow(0, 18)
+    for pod in ("b-wrong-secret", "c-missing-secret", "d-otherhost-secret", "e-opaque-secret"):
+        replay.wait_rows(pod, ["ErrImagePull", "ImagePullBackOff"])
+    replay.apply(18)
+    replay.wait_status("c-missing-secret", "Running")
+
+
+def _registry_down(replay: Replay) -> None:
+    replay.follow(0, len(replay.documents))
+    for pod in replay.pod_names():
+        replay.wait_rows(pod, ["ErrImagePull", "ImagePullBackOff"])
+
+
+def _crash_loop(replay: Replay) -> None:
+    replay.follow(0, len(replay.documents))
+    for pod in replay.pod_names():
+        replay.wait_restarts(pod, 3)
+
+
+def _image_volume(replay: Replay) -> None:
+    replay.apply(0)
+    replay.wait_count("absent-never", "ErrImageNeverPull", 2)
+    for number, pod in enumerate(("absent-default", "present-default", "present-always", "present-never"), 1):
+        replay.apply(number)
+        replay.wait_status(pod, "Running")
+        replay.logs(pod)
+    for number in range(5, len(replay.documents)):
+        replay.apply(number)
+    replay.wait_status("absent-never", "Running")
+    for pod in ("missing", "latest-default"):
+        replay.wait_rows(pod, ["ErrImagePull", "ImagePullBackOff"])
+
+
+def _access(replay: Replay) -> None:
+    names = [str(yaml.safe_load(document)["metadata"]["name"]) for document in replay.documents]
+    recreated = names.index("right", names.index("n-other-tag-same-digest-secret"))
+    preloaded = names.index("k-preloaded-nosecret-ifnp")
+    replay.follow(0, preloaded)  # k and l want an image preloaded with credentials
+    replay.follow(preloaded + 2, recreated)
+    replay.kubectl("delete", "secret", "right")
+    replay.follow(recreated, len(names))
+
+
 NGINX_DIGESTS = ("nginx:1.17.0", "nginx:1.17.1", "sha256:" + "0" * 64)
 SCENARIOS: dict[str, tuple[Scenario, ...]] = {
     # each of them finds on the node what the one before left there
@@ -127,6 +175,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
             steps=_missing_tag,
             images=("nginx:1.17.5", "nginx:1.17.6"),
             given=("busybox:1.36",),
+            requests=compare.requests_per_image,
         ),
     ),
     "invalid": (Scenario(name="09-invalid-name", steps=_invalid_names, images=()),),
@@ -140,6 +189,45 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
     ),
     "init": (
         Scenario(name="15-init-shared", steps=_init_shared, images=("busybox:1.33", "busybox:1.34", "busybox:nope")),
+    ),
+    "crash": (
+        Scenario(
+            name="12-crashloop",
+            steps=_crash_loop,
+            images=("crash:1.0", "crashifnp:1.0"),
+            requests=compare.kinds_of_requests,
+        ),
+    ),
+    "volume": (
+        Scenario(
+            name="17-image-volume",
+            steps=_image_volume,
+            images=("data:v1", "data:v9", "data:latest"),
+            given=("busybox:1.36",),
+            requests=compare.kinds_of_requests,
+        ),
+    ),
+    "private": (
+        Scenario(
+            name="08-private",
+            steps=_private,
+            images=tuple(f"team/app:{tag}" for tag in ("1.0", "1.1", "1.2", "1.3", "1.4", "9.9")),
+            requests=compare.kinds_of_requests,
+        ),
+        Scenario(
+            name="18-kep2535",
+            steps=_access,
+            images=tuple(f"team/kep:{tag}" for tag in ("1.0", "1.1", "1.5")),
+            requests=compare.kinds_of_requests,
+        ),
+    ),
+    "trouble": (
+        Scenario(
+            name="10-registry-down",
+            steps=_registry_down,
+            images=("err500:1.0", "err429:1.0", "err403:1.0"),
+            requests=compare.kinds_of_requests,
+        ),
     ),
     # wants nginx:1.17.0 and nginx:1.17.1 absent, so it has a node of its own
     "digests": (Scenario(name="06-digest", steps=_digest, images=NGINX_DIGESTS),),

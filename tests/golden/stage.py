@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.e2e.harness import Pullet, running
 from tests.golden.images import ImageSpec, PushedImages, Pusher
 from tests.golden.registry_process import RegistryProcess, docker_registry
-from tests.golden.request_log import RequestLog
+from tests.golden.request_log import Answer, RequestLog
 from tests.golden.watching import Watched, watching
 
 # what the manifests of the recordings ask for and what lay in the recording's registries
@@ -30,10 +30,22 @@ PUBLIC_IMAGES = (
             "movedigest",
         )
     ),
+    ImageSpec(name="data:v1", is_index=False, files=(("data/hello.txt", b"hello from image volume\n"),)),
     ImageSpec(name="crash:1.0", is_index=False, command=("exit", "1", "2")),
     ImageSpec(name="crashifnp:1.0", is_index=False, command=("exit", "1", "2")),
 )
-PRIVATE_IMAGES = tuple(ImageSpec(name=f"team/app:1.{number}", is_index=False) for number in range(5))
+PRIVATE_IMAGES = (
+    *(ImageSpec(name=f"team/app:1.{number}", is_index=False) for number in range(5)),
+    ImageSpec(name="team/kep:1.0", is_index=False),
+    ImageSpec(name="team/kep:1.1", is_index=False),
+    ImageSpec(name="team/kep:1.5", text="team/kep:1.0", is_index=False),  # another tag of the same image
+)
+DENIED = b'{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}'
+TROUBLE = {
+    "library/err500": Answer(status=500, body=b"internal error"),
+    "library/err429": Answer(status=429, body=b"slow down", headers=(("Retry-After", "5"),)),
+    "library/err403": Answer(status=403, body=DENIED, headers=(("Content-Type", "application/json"),)),
+}
 
 
 @dataclass(kw_only=True)
@@ -64,6 +76,7 @@ def registries(directory: Path) -> Iterator[Registries]:
         private = stack.enter_context(docker_registry(directory / "private", with_password=True))
         public_log = stack.enter_context(RequestLog(public.port).serving())
         private_log = stack.enter_context(RequestLog(private.port).serving())
+        public_log.answers.update(TROUBLE)
         pushed = PushedImages()
         for registry, specs in ((public, PUBLIC_IMAGES), (private, PRIVATE_IMAGES)):
             pusher = Pusher(registry, pushed)
