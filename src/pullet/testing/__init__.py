@@ -1,1 +1,4 @@
-"""Shipped test kit: fake clock, fake CRI, in-process registry, image builder."""
+"""Shipped test kit, imported by tests alone.
+
+Modules, in reading order: clock, images, registry_faults, fake_registry, cri_fakes.
+"""
