@@ -9,6 +9,8 @@ Source: kubernetes pkg/credentialprovider/keyring.go; kubelet-images spec 9.2, 9
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -55,6 +57,25 @@ class TrackedCredential:
     source: CredentialSource = None
     hash: str = field(default="", repr=False)
     origin: str = ""
+
+
+def credential_hash(auth: AuthConfig, *, email: str = "") -> str:
+    """The hash by which pull records know a credential: SHA-256 over its compact JSON as Go writes it (spec 9.5)."""
+    members = {
+        "username": auth.username,
+        "password": auth.password.reveal(),
+        "auth": auth.auth.reveal(),
+        "email": email,
+        "serveraddress": auth.server_address,
+        "identitytoken": auth.identity_token.reveal(),
+        "registrytoken": auth.registry_token.reveal(),
+    }
+    text = json.dumps(
+        {key: value for key, value in members.items() if value}, separators=(",", ":"), ensure_ascii=False
+    )
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def keyring_key(config_key: str) -> str | None:
