@@ -197,18 +197,19 @@ def test_image_name_that_cannot_be(world: World, image: str, complaint: str) -> 
 # starting the node
 
 
-def test_port_taken(world: World, tmp_path: Path) -> None:
+def test_port_taken(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        for option in ("--port", "--registry-port"):
-            other = "--registry-port" if option == "--port" else "--port"
+        for option, other, what in (
+            ("--port", "--registry-port", "the API server"),
+            ("--registry-port", "--port", "the registry"),
+        ):
             ran = run(pullet_command("up", "--root", str(tmp_path / "root"), option, str(port), other, "0"))
             assert ran.code == 2, ran
             assert last_line(ran.stderr) == (
-                f"error: port {port} on 127.0.0.1 is taken by another program: "
-                f"choose another with {option}, or {option} 0 for any free one"
+                f"error: port {port} on 127.0.0.1 is taken, so {what} cannot listen there: choose another with {option}"
             )
 
 
@@ -217,8 +218,8 @@ def test_second_up_on_the_same_root(world: World) -> None:
     ran = run(pullet_command("up", "--root", str(root), "--port", "0", "--registry-port", "0"))
     assert ran.code == 2, ran
     assert last_line(ran.stderr) == (
-        f"error: another pullet (pid {world.pullet.pid}) runs at {root}: "
-        f"stop it with `pullet down --root {root}`, or choose another directory with --root"
+        f"error: {root} is in use by another pullet (pid {world.pullet.pid}): "
+        f"stop it with `pullet down --root {root}`, or give this one another --root"
     )
     assert world.pullet.kubectl("get", "nodes").code == 0, "the first one goes on"
 

@@ -5,6 +5,7 @@ The named points (`PULLET_FAULTS`) lie where a crash would hurt most; a point th
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import time
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from tests.e2e.harness import Pullet, clean_up, scratch_directory
 from tests.golden.images import ImageSpec, PushedImages, Pusher
-from tests.golden.registry_process import docker_registry
+from tests.golden.registry_process import RegistryProcess, docker_registry
 from tests.golden.request_log import LoggedRequest, RequestLog
 from tests.golden.stage import write_hosts
 
@@ -32,9 +33,22 @@ spec:
   containers:
   - {name: main, image: "padded:1"}
 """
-DURING_PULL = ("ingest.rename", "ingest.renamed")
-DURING_UNPACK = ("layer.renamed",)
-DURING_START = ("sandbox.created", "container.created", "container.started")
+# where a test lets the node die, in the order in which a pod gets there; tests/architecture keeps this complete
+DURING_PULL = ("layer.metadata", "layer.verified", "layer.rename", "layer.renamed")
+DURING_START = (
+    "sandbox.recorded",
+    "sandbox.namespaces",
+    "sandbox.attached",
+    "snapshot.mount",
+    "snapshot.mounted",
+    "container.rootfs",
+    "container.bundle",
+    "container.created",
+    "container.started",
+)
+DURING_REMOVAL = ("snapshot.removed", "container.forgotten", "sandbox.forgotten")
+DURING_PUSH = ("ingest.rename", "ingest.renamed")
+ANY_TIME = ("apiserver.commit",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,11 +135,25 @@ def assert_converged(world: World) -> None:
     pullet = world.pullet
     status = wait_running(pullet)
     assert status["ready"], status
-    assert len([pid for pid in processes_of_the_pod() if _uses(pid, pullet.root)]) == 1, "started twice"
+    assert len(processes_in(pullet.root)) == 1, "started twice"
     assert temporary_files(pullet.root) == []
     pullet.down()
     pullet.assert_no_leaks()
     assert temporary_files(pullet.root) == []
+
+
+def assert_gone(world: World) -> None:
+    """The pod is gone from the API; after `pullet down` nothing is left."""
+    pullet = world.pullet
+    wait_until(lambda: "victim" not in pullet.kubectl("get", "pods").ok(), seconds=30, what="the pod is gone")
+    wait_until(lambda: not processes_in(pullet.root), seconds=10, what="its processes are gone")
+    pullet.down()
+    pullet.assert_no_leaks()
+
+
+def processes_in(root: Path) -> list[int]:
+    """Processes of pods of this root."""
+    return [pid for pid in processes_of_the_pod() if _uses(pid, root)]
 
 
 def _uses(pid: int, root: Path) -> bool:
@@ -166,14 +194,72 @@ def test_kill_during_the_download_and_resume(world: World) -> None:
     assert_converged(world)
 
 
-@pytest.mark.parametrize("point", [*DURING_PULL, *DURING_UNPACK, *DURING_START])
-def test_kill_at_a_named_point(world: World, point: str) -> None:
+@pytest.mark.parametrize("point", [*DURING_PULL, *DURING_START])
+def test_kill_on_the_way_to_running(world: World, point: str) -> None:
     pullet = world.pullet
     pullet.start(environment={"PULLET_FAULTS": f"{point}=kill"})
     apply_pod(pullet)
     wait_until(lambda: not pullet.is_running(), seconds=30, what=f"the point {point} is reached")
     pullet.start()
     assert_converged(world)
+
+
+@pytest.mark.parametrize("hit", [1, 30, 60])
+def test_kill_between_a_write_and_its_answer(world: World, hit: int) -> None:
+    pullet = world.pullet
+    pullet.start(environment={"PULLET_FAULTS": f"{ANY_TIME[0]}=kill:{hit}"}, wait=False)
+    deadline = time.monotonic() + 30
+    while pullet.is_running() and time.monotonic() < deadline:
+        if pullet.kubeconfig.exists():
+            pullet.kubectl("apply", "-f", "-", stdin=POD)
+        time.sleep(0.1)
+    assert not pullet.is_running(), f"not {hit} writes in 30 s"
+    pullet.start()
+    apply_pod(pullet)
+    assert_converged(world)
+
+
+@pytest.mark.parametrize("point", DURING_REMOVAL)
+def test_kill_during_removal(world: World, point: str) -> None:
+    pullet = world.pullet
+    pullet.start(environment={"PULLET_FAULTS": f"{point}=kill"})
+    apply_pod(pullet)
+    wait_running(pullet)
+    pullet.kubectl("delete", "pod", "victim", "--wait=false").ok()
+    wait_until(lambda: not pullet.is_running(), seconds=30, what=f"the point {point} is reached")
+    pullet.start()
+    assert_gone(world)
+
+
+@pytest.mark.parametrize("point", DURING_PUSH)
+def test_kill_during_a_push_into_the_embedded_registry(world: World, point: str) -> None:
+    pullet = world.pullet
+    pullet.start(environment={"PULLET_FAULTS": f"{point}=kill"})
+    spec = ImageSpec(name="pushed:1", is_index=False, padding_bytes=PADDING_BYTES)
+    with pytest.raises((OSError, http.client.HTTPException)):
+        push(pullet, spec)
+    wait_until(lambda: not pullet.is_running(), seconds=10, what=f"the point {point} is reached")
+    pullet.start()
+    push(pullet, spec)
+    pullet.pullet("images", "pull", f"{embedded_registry(pullet)}/library/pushed:1").ok()
+    pullet.down()
+    pullet.assert_no_leaks()
+    assert temporary_files(pullet.root) == []
+
+
+def embedded_registry(pullet: Pullet) -> str:
+    """host:port of the node's own registry."""
+    status = json.loads(pullet.pullet("status", "-o", "json").ok())
+    return str(status["registry"]).rpartition("//")[2].rstrip("/")
+
+
+def push(pullet: Pullet, spec: ImageSpec) -> None:
+    port = int(embedded_registry(pullet).rpartition(":")[2])
+    pusher = Pusher(RegistryProcess(port=port, login=None), PushedImages())
+    try:
+        pusher.push(spec)
+    finally:
+        pusher.close()
 
 
 def test_kill_while_running_leaves_the_container_alone(world: World) -> None:
@@ -199,6 +285,4 @@ def test_kill_during_termination_ends_in_a_pod_that_is_gone(world: World) -> Non
     pullet.kubectl("delete", "pod", "victim", "--wait=false").ok()
     pullet.kill()
     pullet.start()
-    wait_until(lambda: "victim" not in pullet.kubectl("get", "pods").stdout, seconds=30, what="the pod is gone")
-    pullet.down()
-    pullet.assert_no_leaks()
+    assert_gone(world)
