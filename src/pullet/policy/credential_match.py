@@ -58,6 +58,11 @@ class TrackedCredential:
     hash: str = field(default="", repr=False)
     origin: str = ""
 
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits that tell equal credentials from different ones, and nothing else."""
+        return hashlib.sha256(f"fingerprint\0{self.hash}".encode()).hexdigest()[:12]
+
 
 def credential_hash(auth: AuthConfig, *, email: str = "") -> str:
     """The hash by which pull records know a credential: SHA-256 over its compact JSON as Go writes it (spec 9.5)."""
