@@ -1,7 +1,8 @@
 """Structured tasks: named children under one root, one flight per key, one error out of a group.
 
 Every task has a TaskGroup parent. `Supervisor` is the root of a program; `SingleFlight` runs shared work that
-belongs to the group, not to its first caller; `one_error` turns the group that does one thing into that thing's error.
+belongs to the group, not to its first caller; `Uninterrupted` finishes what a cancelled caller began; `one_error`
+turns the group that does one thing into that thing's error.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -133,6 +134,34 @@ class SingleFlight(Generic[K, T]):
         if outcome.error is not None:
             raise outcome.error
         return outcome.value  # type: ignore[return-value]  # no error means a value
+
+
+class Uninterrupted:
+    """Runs work that a cancelled caller must not tear in the middle: it belongs to `group` and runs to its end."""
+
+    def __init__(self, group: asyncio.TaskGroup) -> None:
+        self._group = group
+
+    async def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """The result of `work()`. A cancelled caller waits until the work ended; an error of it is then dropped."""
+
+        async def outcome() -> _Outcome[T]:
+            try:
+                return _Outcome(value=await work())
+            except Exception as error:  # noqa: BLE001 - handed to the caller, never to the group
+                return _Outcome(error=error)
+
+        task = self._group.create_task(outcome())
+        try:
+            result = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            while not task.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([task])
+            raise
+        if result.error is not None:
+            raise result.error
+        return result.value  # type: ignore[return-value]  # no error means a value
 
 
 class _Outcome(Generic[T]):
