@@ -75,13 +75,11 @@ def kill(cgroups_path: str, root: Path = ROOT) -> bool:
     return bool(pids)
 
 
-def remove(cgroups_path: str, root: Path = ROOT) -> None:
-    """Remove the empty group with its empty children from every hierarchy; what still has processes stays."""
+def remove_empty(cgroups_path: str, root: Path = ROOT) -> None:
+    """Remove the group from every hierarchy if it is empty; its parents stay, another group may be on its way there."""
     for directory in _directories(cgroups_path, root):
-        children = sorted((path for path in directory.rglob("*") if path.is_dir()), reverse=True)
-        for path in (*children, directory):
-            with suppress(OSError):
-                path.rmdir()
+        with suppress(OSError):
+            directory.rmdir()
 
 
 def _directories(cgroups_path: str, root: Path) -> Iterator[Path]:

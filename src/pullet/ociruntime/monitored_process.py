@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -148,6 +150,16 @@ def open_monitor(directory: Path) -> int | None:
         return pidfd
     os.close(pidfd)
     return None
+
+
+def kill_monitor(directory: Path) -> None:
+    """SIGKILL to a monitor that does not come to an end; none is success. Blocking."""
+    pidfd = open_monitor(directory)
+    if pidfd is None:
+        return
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    os.close(pidfd)
 
 
 def read_started(directory: Path) -> Started | None:

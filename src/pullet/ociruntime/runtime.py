@@ -120,11 +120,14 @@ def last_message(log: bytes) -> str:
 
 def explain_start_failure(runtime: str, log: bytes) -> str:
     """Why a command could not be run, in the words of containerd and runc where they are well known."""
-    message = last_message(log)
-    match = _NOT_FOUND.search(message)
-    if match is not None:
-        message = f'exec: "{match["name"]}": executable file not found in $PATH'
+    message = name_missing_executable(last_message(log))
     return f"failed to create container task: OCI runtime create failed: {runtime}: {message}"
+
+
+def name_missing_executable(message: str) -> str:
+    """Crun's words for a command that is not there in those everybody searches the web for; others as they are."""
+    match = _NOT_FOUND.search(message)
+    return message if match is None else f'exec: "{match["name"]}": executable file not found in $PATH'
 
 
 def signal_argument(stop_signal: str) -> str:

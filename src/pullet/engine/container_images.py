@@ -1,0 +1,53 @@
+"""What a container needs of the image side: which image an id names, and its content as a mounted directory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pullet.oci.digest import DiffID
+from pullet.oci.image_config import ContainerDefaults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnableImage:
+    """An image that is here. `tags` and `digests` are its full names, `layers` its DiffIDs, lowest first."""
+
+    id: str
+    defaults: ContainerDefaults
+    tags: Sequence[str] = ()
+    digests: Sequence[str] = ()
+    layers: Sequence[DiffID] = ()
+
+
+class ContainerImages(Protocol):
+    """Images as root file systems. All methods block and may be called from any thread.
+
+    `owner` is the container; a second snapshot of the same owner has a `name` (an image volume).
+    """
+
+    def find(self, image: str) -> RunnableImage | None:
+        """By image id or full name; None if absent."""
+        ...
+
+    def prepare(self, owner: str, image: RunnableImage) -> Path:
+        """A writable root for `owner`, and the image kept from collection until `release`."""
+        ...
+
+    def view(self, owner: str, name: str, image: RunnableImage) -> Path:
+        """The image's content, read-only; kept likewise."""
+        ...
+
+    def release(self, owner: str) -> None:
+        """Unmount and delete all of the owner's snapshots, let the images go. Idempotent."""
+        ...
+
+    def release_others(self, owners: Collection[str]) -> None:
+        """`release` whatever belongs to a container that is not among `owners`; for the start after a crash."""
+        ...
+
+    def restore(self, owner: str) -> None:
+        """Mount the owner's snapshots again after a reboot. Idempotent."""
+        ...
