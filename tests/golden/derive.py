@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
+from tests.golden.answers import read_answers
 from tests.golden.observation import Observation
 from tests.golden.recording import DigestNames, manifest_with_names, read_recording
 
 DATA = Path(__file__).parent / "data"
+API_ERRORS = "21-api-errors"
 
 # digests that no recorded request fetched by a tag: images that were on the recording's node before
 KNOWN_BEFORE = {
@@ -23,6 +26,25 @@ KNOWN_BEFORE = {
     "sha256:1267ebbcba3619c5443c58ae157f5439bd02c733c8057856967adfecda78e423": "<manifest busybox:1.36>",
     "sha256:80ae784fd8f937eac521db2b13a87dcfdc9465af4cfa51be44c6c6bf20accdd1": "<manifest busybox:1.35>",
 }
+
+# the recording of the API's answers cut two long image names and kept no manifest of its two Deployments
+CUT_NAMES = {"nginx:" + "t" * 84: "nginx:" + "t" * 129, "x" * 90: "x" * 300}
+DEPLOYMENT = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: d
+spec:
+  selector: {{matchLabels: {{a: b}}}}
+  template:
+    metadata: {{labels: {{a: b}}}}
+    spec:
+      containers:
+      - {line}"""
+UNRECORDED = (
+    DEPLOYMENT.format(line='{name: c, image: ""}'),
+    DEPLOYMENT.format(line="{name: c, image: nginx, imagePullPolicy: always}"),
+)
 
 # scenario -> how much of it a replay follows, in seconds of the recording
 SCENARIOS = {
@@ -58,8 +80,22 @@ def names_of(recordings: Path) -> dict[str, str]:
     return names.names
 
 
+def derive_api_answers(recordings: Path) -> None:
+    """Scenario 21: every kubectl command with its answer, and the table of default policies."""
+    folder, target = recordings / API_ERRORS, DATA.parent / "api" / API_ERRORS
+    target.mkdir(parents=True, exist_ok=True)
+    answers = [asdict(answer) for answer in read_answers((folder / "commands.txt").read_text())]
+    (target / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
+    documents = (folder / "manifest.yaml").read_text().rstrip("\n").split("\n---\n")
+    (target / "manifest.yaml").write_text("\n---\n".join([*documents, *UNRECORDED]) + "\n")
+    rows = [line.rpartition(" -> ") for line in (folder / "defaulting.txt").read_text().splitlines() if " -> " in line]
+    table = {CUT_NAMES.get(image.rstrip(), image.rstrip()): policy for image, _, policy in rows}
+    (target / "defaulting.json").write_text(json.dumps(table, indent=1) + "\n")
+
+
 def main(recordings: Path) -> None:
     """Write data/."""
+    derive_api_answers(recordings)
     names = names_of(recordings)
     for scenario in SCENARIOS:
         manifest, observation = derive(recordings, scenario, names)
