@@ -1,1 +1,20 @@
-"""Local content: layers as mountable files, manifests, configs, metadata, leases."""
+"""Local content: layers as mountable files, manifests, configs, metadata, leases.
+
+Modules, in reading order:
+  store                     the facade: opens and wires the parts
+  settings, errors          what it is told, what it raises
+  metadata                  the SQLite schema
+  content, ingest           blobs by digest; receiving them in pieces
+  images, leases            what an image is made of; what is in use
+  layers, layer_records     layers by DiffID; what is known of them
+  unpack, decompress        the pipeline from compressed stream to visible layer
+  tar_header, tar_stream    the walk over a tar's members
+  layer_form, layer_syncer  what a form of layer must do; durability behind the pull's back
+  layer_tree, erofs_image, sparse_pieces, erofs_layers
+                            the form that is tar and file system in one file
+  snapshotter               the contract: roots made of layers
+  overlay_snapshotter, supplements, snapshot_records, layer_mounts
+                            its implementation over overlayfs
+  probe, mounts, loop_device, safe_paths
+                            what the kernel can do, and how it is asked
+"""

@@ -170,3 +170,35 @@ class LayerRecords:
             return DiffID(row[0]) if row else None
 
         return self._database.read_blocking(read)
+
+    # -- supplements: layers of ours that complete one layer upon the layers below it
+    def supplement(self, chain_id: str, form: LayerForm) -> DiffID | None:
+        """The supplement of the top layer of this chain; empty text when it was found to need none; None: not known."""
+
+        def read(db: sqlite3.Connection) -> DiffID | None:
+            row = db.execute(
+                "SELECT diff_id FROM supplements WHERE chain_id = ? AND form = ?", (chain_id, form.value)
+            ).fetchone()
+            return DiffID(row[0]) if row else None
+
+        return self._database.read_blocking(read)
+
+    def set_supplement(self, chain_id: str, form: LayerForm, diff_id: DiffID) -> None:
+        """Remember the supplement; empty text for none needed."""
+        self._database.write_blocking(
+            lambda db: db.execute(
+                "INSERT OR REPLACE INTO supplements(chain_id, form, diff_id) VALUES (?, ?, ?)",
+                (chain_id, form.value, diff_id),
+            )
+        )
+
+    def forget_supplements(self, kept_chain_ids: frozenset[str]) -> None:
+        """Forget those of chains that nobody has any more."""
+
+        def write(db: sqlite3.Connection) -> None:
+            known = {chain_id for (chain_id,) in db.execute("SELECT chain_id FROM supplements")}
+            db.executemany(
+                "DELETE FROM supplements WHERE chain_id = ?", [(chain_id,) for chain_id in known - kept_chain_ids]
+            )
+
+        self._database.write_blocking(write)

@@ -1,7 +1,7 @@
 """The store's SQLite schema. Each table's statements live in the one module that owns the table.
 
 images, image_names, image_layers, image_content   images.py
-layers, diff_ids                                    layer_records.py
+layers, diff_ids, supplements                       layer_records.py
 leases                                              leases.py
 content_refs                                        content.py
 snapshots                                           snapshot_records.py
@@ -45,6 +45,9 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE TABLE content_refs (
         owner TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (owner, digest)
+    ) WITHOUT ROWID;
+    CREATE TABLE supplements (
+        chain_id TEXT NOT NULL, form TEXT NOT NULL, diff_id TEXT NOT NULL, PRIMARY KEY (chain_id, form)
     ) WITHOUT ROWID;
     CREATE TABLE snapshots (
         key TEXT PRIMARY KEY, kind TEXT NOT NULL, form TEXT NOT NULL, diff_ids TEXT NOT NULL, created_at TEXT NOT NULL

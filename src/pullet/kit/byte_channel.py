@@ -1,0 +1,67 @@
+"""A queue of byte pieces between two threads, bounded by bytes, that fails both ways.
+
+The writer waits when the reader is behind, so a fast source never fills the memory; when either side fails, the other
+is woken with that failure instead of waiting for ever.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+
+
+class ByteChannel:
+    """One writer, one reader. A single piece may exceed the bound; then it travels alone."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._pieces: deque[bytes] = deque()
+        self._held_bytes = 0
+        self._has_ended = False
+        self._failure: BaseException | None = None
+        self._changed = threading.Condition(threading.Lock())
+
+    def put(self, piece: bytes) -> None:
+        """Hand a piece over, waiting for room. Raises what `fail` was given."""
+        with self._changed:
+            while self._held_bytes and self._held_bytes + len(piece) > self._max_bytes and self._failure is None:
+                self._changed.wait()
+            if self._failure is not None:
+                raise self._failure
+            self._pieces.append(piece)
+            self._held_bytes += len(piece)
+            self._changed.notify()
+
+    def end(self) -> None:
+        """No more pieces."""
+        with self._changed:
+            self._has_ended = True
+            self._changed.notify()
+
+    def fail(self, error: BaseException) -> None:
+        """Wake the other side with `error`; the first failure stays."""
+        with self._changed:
+            if self._failure is None:
+                self._failure = error
+            self._pieces.clear()
+            self._held_bytes = 0
+            self._changed.notify_all()
+
+    def get(self) -> bytes:
+        """The next piece, waiting for one; empty at the end. Raises what `fail` was given."""
+        with self._changed:
+            while not self._pieces and not self._has_ended and self._failure is None:
+                self._changed.wait()
+            if self._failure is not None:
+                raise self._failure
+            if not self._pieces:
+                return b""
+            piece = self._pieces.popleft()
+            self._held_bytes -= len(piece)
+            self._changed.notify()
+            return piece
+
+    def __iter__(self) -> Iterator[bytes]:
+        while piece := self.get():
+            yield piece

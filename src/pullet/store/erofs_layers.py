@@ -1,0 +1,174 @@
+"""Layers as one file each, `layers/sha256/<hex>`: at once the exact tar and a mountable EROFS image."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from pullet.kit import faults
+from pullet.oci.digest import DiffID, Digest
+from pullet.oci.layer_entry import LayerEntryError
+from pullet.store.erofs_image import SUPERBLOCK_AT, build_image
+from pullet.store.errors import disk_full_named
+from pullet.store.layer_form import TarSource, layer_path, sweep_names
+from pullet.store.layer_records import Layer, LayerForm
+from pullet.store.layer_tree import DATA_START, LayerTree, Node
+from pullet.store.settings import UnpackLimits
+from pullet.store.sparse_pieces import ChunkMap, lay_out
+from pullet.store.tar_stream import TarMember, TarWalker
+
+_READ_BYTES = 1 << 20
+
+
+class ErofsLayers:
+    """The directory of layer files."""
+
+    form = LayerForm.EROFS
+
+    def __init__(self, root: Path, limits: UnpackLimits) -> None:
+        self.root = root / "layers"
+        self._temporary = self.root / "tmp"
+        self._limits = limits
+        self._numbers = itertools.count(1)
+        self._temporary.mkdir(parents=True, exist_ok=True)
+        (self.root / "sha256").mkdir(exist_ok=True)
+
+    def path(self, diff_id: str) -> Path:
+        """The layer's file."""
+        return layer_path(self.root, diff_id)
+
+    def start(self, compressed_bytes: int) -> ErofsLayerWriter:
+        """A new file in the temporary directory."""
+        return ErofsLayerWriter(self._temporary / f"{os.getpid()}.{next(self._numbers)}", self, self._limits)
+
+    def open_tar(self, layer: Layer) -> TarSource:
+        """The tar, as it came."""
+        return TarSource(layer.path, DATA_START, layer.tar_bytes)
+
+    def verify(self, layer: Layer) -> bool:
+        """Hash the tar inside against the DiffID, and build the metadata anew from it to compare with what is there."""
+        digest = hashlib.new(Digest(layer.diff_id).algorithm)
+        tree = LayerTree()
+        walker = TarWalker(tree, self._limits)
+        try:
+            with self.open_tar(layer) as tar:
+                while data := tar.read(_READ_BYTES):
+                    digest.update(data)
+                    walker.feed(data)
+            if digest.hexdigest() != Digest(layer.diff_id).hex:
+                return False
+            walker.finish()
+            return self._metadata_matches(layer, tree)
+        except (OSError, ValueError, LayerEntryError):
+            return False
+
+    def _metadata_matches(self, layer: Layer, tree: LayerTree) -> bool:
+        tree.finish()
+        with layer.path.open("rb") as file:
+            chunks, data_end = _lay_out_all(file.fileno(), tree, layer.tar_bytes, is_check=True)
+            image = build_image(tree, data_end, chunks)
+            file.seek(SUPERBLOCK_AT)
+            if file.read(len(image.superblock)) != image.superblock:
+                return False
+            file.seek(image.metadata_at)
+            return all(file.read(len(part)) == part for part in image.metadata)
+
+    def sync(self, layer: Layer) -> None:
+        """Fsync the file and its directory."""
+        for path in (layer.path, layer.path.parent):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def delete(self, diff_id: str) -> None:
+        """Unlink; what has it mounted keeps it until then."""
+        self.path(diff_id).unlink(missing_ok=True)
+
+    def sweep(self, known: Collection[str]) -> int:
+        """Unlink unfinished and unknown files."""
+        count = 0
+        for path in list(self._temporary.iterdir()):
+            path.unlink()
+            count += 1
+        return count + sweep_names(self.root, known, Path.unlink)
+
+
+class ErofsLayerWriter:
+    """One layer file being written: tar bytes as they come, metadata at the end, the superblock last."""
+
+    def __init__(self, path: Path, layers: ErofsLayers, limits: UnpackLimits) -> None:
+        self._path, self._layers = path, layers
+        self._tree = LayerTree()
+        self._walker = TarWalker(self._tree, limits)
+        self._written = 0
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    def write(self, data: bytes) -> None:
+        """Append to the tar."""
+        with disk_full_named(self._layers.root):
+            at = DATA_START + self._written
+            count = os.pwrite(self._fd, data, at)
+            if count != len(data):
+                view = memoryview(data)
+                while count < len(data):
+                    count += os.pwrite(self._fd, view[count:], at + count)
+        self._written += len(data)
+
+    def walk(self, data: bytes) -> None:
+        """Note the members."""
+        self._walker.feed(data)
+
+    def commit(self, diff_id: DiffID) -> Layer:
+        """Write metadata and superblock, rename into place."""
+        self._walker.finish()
+        needs = self._tree.finish()
+        with disk_full_named(self._layers.root):
+            chunks, data_end = _lay_out_all(self._fd, self._tree, self._written)
+            image = build_image(self._tree, data_end, chunks)
+            at = image.metadata_at
+            for part in image.metadata:
+                view = memoryview(part)
+                while view:
+                    count = os.pwrite(self._fd, view, at)
+                    at, view = at + count, view[count:]
+            faults.hit("layer.metadata")
+            os.pwrite(self._fd, image.superblock, SUPERBLOCK_AT)
+            target = self._layers.path(diff_id)
+            disk_bytes = os.fstat(self._fd).st_blocks * 512
+            os.fchmod(self._fd, 0o400)
+            faults.hit("layer.rename")
+            self._path.rename(target)
+        self._close()
+        return Layer(
+            diff_id=diff_id, form=LayerForm.EROFS, path=target, tar_bytes=self._written, disk_bytes=disk_bytes,
+            needs=needs,
+        )  # fmt: skip
+
+    def abort(self) -> None:
+        """Unlink the temporary file, if it is still one."""
+        with suppress(FileNotFoundError):
+            self._path.unlink()
+        self._close()
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _lay_out_all(
+    descriptor: int, tree: LayerTree, data_end: int, *, is_check: bool = False
+) -> tuple[dict[int, ChunkMap], int]:
+    """The chunk maps of all sparse files, by id() of their nodes, and where the data ends now."""
+    chunks: dict[int, ChunkMap] = {}
+    for directory in tree.directories():
+        for child in directory.children.values():
+            if isinstance(child, Node) and isinstance(child.payload, TarMember) and id(child) not in chunks:
+                chunks[id(child)], data_end = lay_out(descriptor, child.payload, data_end, is_check=is_check)
+    return chunks, data_end

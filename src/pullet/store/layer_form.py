@@ -1,0 +1,115 @@
+"""One form of layer on disk, as the pipeline and the snapshotter see it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from pullet.oci.digest import DiffID, Digest
+from pullet.store.layer_records import Layer, LayerForm
+
+
+class TarSource:
+    """A stretch of a file, read as a stream: the tar inside a layer file."""
+
+    def __init__(self, path: Path, start: int, size_bytes: int) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._at, self._end = start, start + size_bytes
+        self.size_bytes = size_bytes
+
+    def read(self, count: int = -1) -> bytes:
+        """Up to `count` bytes (all that is left when negative); empty at the end."""
+        left = self._end - self._at
+        data = os.pread(self._fd, left if count < 0 else min(count, left), self._at)
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> TarSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class LayerWriter(Protocol):
+    """One layer being written. `write` and `walk` each get the whole tar, in order, each from one thread of its own.
+
+    `write` may be ahead of `walk`, never behind it by more than the piece at hand.
+    """
+
+    def write(self, data: bytes) -> None:
+        """Bytes of the tar, for writers that keep the tar."""
+        ...
+
+    def walk(self, data: bytes) -> None:
+        """The same bytes, for those that read it. Raises LayerEntryError, TarFormatError."""
+        ...
+
+    def commit(self, diff_id: DiffID) -> Layer:
+        """Everything matched: finish and make visible by one rename."""
+        ...
+
+    def abort(self) -> None:
+        """Leave nothing behind. Never raises for what is not there."""
+        ...
+
+
+class LayerForms(Protocol):
+    """Where layers of one form lie and how they are made, read and removed."""
+
+    form: LayerForm
+    root: Path
+
+    def path(self, diff_id: str) -> Path:
+        """Where the layer is or would be."""
+        ...
+
+    def start(self, compressed_bytes: int) -> LayerWriter:
+        """Begin a layer in a temporary place."""
+        ...
+
+    def open_tar(self, layer: Layer) -> TarSource:
+        """The exact tar."""
+        ...
+
+    def verify(self, layer: Layer) -> bool:
+        """Whether the layer is whole, judged from its bytes."""
+        ...
+
+    def sync(self, layer: Layer) -> None:
+        """Bring the layer to the disk itself."""
+        ...
+
+    def delete(self, diff_id: str) -> None:
+        """Remove it; absent is no error."""
+        ...
+
+    def sweep(self, known: Collection[str]) -> int:
+        """Remove unfinished layers and those not known; gives how many."""
+        ...
+
+
+def layer_path(root: Path, diff_id: str) -> Path:
+    """`<root>/<algorithm>/<hex>`."""
+    digest = Digest(diff_id)
+    return root / digest.algorithm / digest.hex
+
+
+def sweep_names(root: Path, known: Collection[str], remove: Callable[[Path], None]) -> int:
+    """Call `remove` for every entry of `<root>/sha256` that is not known."""
+    removed = 0
+    with suppress(FileNotFoundError):
+        for path in list((root / "sha256").iterdir()):
+            if f"sha256:{path.name}" not in known:
+                remove(path)
+                removed += 1
+    return removed

@@ -1,0 +1,356 @@
+"""The tree of one layer in memory, as overlayfs must see it, with regular files as ready-made EROFS inodes.
+
+A plain entry (a regular file, device or fifo without extended attributes) is 64 bytes in `table`, packed when it is
+met, and an int in its directory: `index << 3 | file type`. Directories, symbolic links and entries with extras are
+objects. So a layer of a million files takes about 250 bytes each, and most inodes are never touched again.
+
+What a tar says in sequence becomes what overlayfs understands at once: later entries replace earlier ones, whiteouts
+become character devices 0/0, a directory that replaced something of this layer or of a lower one becomes opaque.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final, TypeAlias
+
+from pullet.oci.layer_entry import LayerEntryError, Marker, parse_whiteout
+from pullet.store import tar_stream
+from pullet.store.layer_records import LayerNeeds, RootMetadata
+from pullet.store.tar_stream import TarMember
+
+# EROFS directory entry types. Source: Linux fs/erofs/erofs_fs.h, fs_types.h
+REG, DIR, CHR, BLK, FIFO, LNK = 1, 2, 3, 4, 5, 7
+FORMAT_BITS: Final = {REG: 0o100000, DIR: 0o040000, CHR: 0o020000, BLK: 0o060000, FIFO: 0o010000, LNK: 0o120000}
+# i_format i_xattr_icount i_mode - i_size i_u i_ino i_uid i_gid i_mtime i_mtime_nsec i_nlink: the extended inode
+INODE: Final = struct.Struct("<HHHHQIIIIqII16x")
+INODE_BYTES: Final = 64
+_NLINK_AT: Final = 44
+_NLINK: Final = struct.Struct("<I")
+BLOCK_BITS: Final = 9
+DATA_START: Final = 4096  # of the tar in the layer file
+FLAT_PLAIN: Final = 1  # i_format: extended inode, data in consecutive blocks
+_MAX_LINKS: Final = 0xFFFFFFFF
+_MAX_HOPS: Final = 40
+_OPAQUE: Final = b"trusted.overlay.opaque"
+_KINDS: Final = {tar_stream.CHARACTER: CHR, tar_stream.BLOCK_DEVICE: BLK, tar_stream.FIFO: FIFO}
+
+
+class Node:
+    """Anything that is not a plain entry. `payload` is a link's target or a sparse file's member."""
+
+    __slots__ = ("gid", "kind", "links", "mode", "mtime", "nanoseconds", "nid", "payload", "size", "uid", "value",
+                 "xattrs")  # fmt: skip
+
+    def __init__(self, kind: int, member: TarMember) -> None:
+        self.kind, self.mode, self.uid, self.gid = kind, member.mode, member.uid, member.gid
+        self.mtime, self.nanoseconds, self.xattrs = member.mtime, member.nanoseconds, member.xattrs
+        self.size = member.size
+        self.value = 0  # i_u: start block or device
+        self.payload: bytes | TarMember | None = None
+        self.links = 1
+        self.nid = 0
+
+
+class Directory(Node):
+    """A directory. `is_implied`: no entry of its own so far."""
+
+    __slots__ = ("children", "is_implied", "is_opaque", "parent", "path")
+
+    def __init__(self, path: bytes, parent: Directory | None, member: TarMember | None) -> None:
+        super().__init__(DIR, member or _implied(path))
+        self.path, self.parent = path, parent
+        self.children: dict[bytes, Entry] = {}
+        self.is_implied = member is None
+        self.is_opaque = False
+
+    def update(self, member: TarMember) -> None:
+        """Take the metadata of an entry; contents stay."""
+        self.mode, self.uid, self.gid = member.mode, member.uid, member.gid
+        self.mtime, self.nanoseconds = member.mtime, member.nanoseconds
+        self.xattrs = member.xattrs
+        self.is_implied = False
+
+
+Entry: TypeAlias = "int | Node"
+_WHITEOUT_INDEX: Final = 0
+WHITEOUT: Final = _WHITEOUT_INDEX << 3 | CHR
+
+
+class LayerTree:
+    """A TarSink. All whiteouts of a layer share the table's first inode."""
+
+    def __init__(self) -> None:
+        self.table = bytearray(INODE.pack(FLAT_PLAIN, 0, FORMAT_BITS[CHR], 0, 0, 0, 1, 0, 0, 0, 0, 1))
+        self.root = Directory(b"", None, None)
+        self._directories: dict[bytes, Directory] = {b"": self.root}
+        self._late: dict[bytes, bytes] = {}  # hard links whose target was not here yet
+        self._count = 1
+
+    @property
+    def plain_entries(self) -> int:
+        """Inodes in the table."""
+        return self._count
+
+    # -- TarSink
+    def add_file(self, path: bytes, mode: int, uid: int, gid: int, mtime: int, size: int, offset: int) -> None:
+        """A plain regular file."""
+        above, _, name = path.rpartition(b"/")
+        directory = self._directories.get(above)
+        if directory is None or name in directory.children or self._late or len(name) > 255 or len(path) > 4095:
+            member = TarMember(
+                type=tar_stream.REGULAR, path=path, mode=mode, uid=uid, gid=gid, mtime=mtime, nanoseconds=0,
+                size=size, offset=offset, stored_bytes=size,
+            )  # fmt: skip
+            self.add(member)
+            return
+        if name[:4] == b".wh.":
+            self._marker(path)
+            return
+        index = self._count
+        self._count = index + 1
+        self.table += INODE.pack(
+            FLAT_PLAIN, 0, 0o100000 | mode, 0, size, (DATA_START + offset) >> BLOCK_BITS if size else 0, index + 1,
+            uid, gid, mtime, 0, 1,
+        )  # fmt: skip
+        directory.children[name] = index << 3 | REG
+
+    def add(self, member: TarMember) -> None:
+        """Any member. Raises LayerEntryError."""
+        path = member.path
+        if len(path.rpartition(b"/")[2]) > 255 or len(path) > 4095:
+            raise LayerEntryError(path, "a name longer than 255 or a path longer than 4095 bytes")
+        if member.type == tar_stream.DIRECTORY:
+            self._add_directory(member)
+            return
+        if not path:
+            raise LayerEntryError(path, "only a directory can be the root")
+        if self._marker(path):
+            return
+        directory, name = self._place(path)
+        if member.type == tar_stream.HARD_LINK:
+            self._add_link(directory, name, member)
+            return
+        entry = self._make(member)
+        if entry is None:
+            return
+        self._replace(directory, name, entry)
+
+    def finish(self) -> LayerNeeds:
+        """The tar is over: resolve links to later members; say what only the layers below can tell."""
+        lower_links = []
+        for path, target in self._late.items():
+            entry = self._find(target)
+            if entry is None or entry == WHITEOUT:
+                lower_links.append((path, target))
+                self._place(path)
+            else:
+                directory, name = self._place(path)
+                self._link_to(entry, path)
+                directory.children[name] = entry
+        root = self.root
+        return LayerNeeds(
+            implied_directories=tuple(
+                sorted(d.path for d in self._directories.values() if d.is_implied and d is not root)
+            ),
+            lower_links=tuple(lower_links),
+            root=None
+            if root.is_implied
+            else RootMetadata(root.mode, root.uid, root.gid, root.mtime, root.nanoseconds, dict(root.xattrs)),
+            is_root_opaque=root.is_opaque,
+        )
+
+    def directories(self) -> Iterator[Directory]:
+        """Every directory, parents first, the root leading."""
+        stack = [self.root]
+        while stack:
+            directory = stack.pop()
+            yield directory
+            stack.extend(child for child in directory.children.values() if isinstance(child, Directory))
+
+    # -- entries
+    def _make(self, member: TarMember) -> Entry | None:
+        if member.type == tar_stream.SYMLINK:
+            node = Node(LNK, member)
+            node.mode, node.payload, node.size = 0o777, member.link, len(member.link)
+            return node
+        kind, value, size = _KINDS.get(member.type, REG), 0, 0
+        if kind in {CHR, BLK}:
+            if kind == CHR and member.major == member.minor == 0:
+                return None  # overlayfs would take it for a whiteout; the device does not exist
+            value = (member.minor & 0xFF) | (member.major << 8) | ((member.minor & ~0xFF) << 12)
+        elif kind == REG:
+            size = member.size
+            value = (DATA_START + member.offset) >> BLOCK_BITS if size else 0
+        if member.xattrs or member.sparse is not None:
+            node = Node(kind, member)
+            node.value = value
+            node.payload = member if member.sparse is not None else None
+            return node
+        index = self._count
+        self._count = index + 1
+        self.table += INODE.pack(
+            FLAT_PLAIN, 0, FORMAT_BITS[kind] | member.mode, 0, size, value, (index + 1) & 0xFFFFFFFF,
+            member.uid, member.gid, member.mtime, member.nanoseconds, 1,
+        )  # fmt: skip
+        return index << 3 | kind
+
+    def _add_directory(self, member: TarMember) -> None:
+        if not member.path:
+            self.root.update(member)
+            return
+        directory, name = self._place(member.path)
+        old = directory.children.get(name)
+        if isinstance(old, Directory):
+            old.update(member)
+            return
+        self._new_directory(directory, name, member, is_opaque=old is not None)
+
+    def _new_directory(self, parent: Directory, name: bytes, member: TarMember | None, *, is_opaque: bool) -> Directory:
+        """A directory over a file of this layer, or over a whiteout, hides whatever lies lower: it is opaque."""
+        path = parent.path + b"/" + name if parent.path else name
+        made = Directory(path, parent, member)
+        made.is_opaque = is_opaque
+        self._replace(parent, name, made)
+        self._directories[path] = made
+        return made
+
+    def _add_link(self, directory: Directory, name: bytes, member: TarMember) -> None:
+        entry = self._find(member.link)
+        path = directory.path + b"/" + name if directory.path else name
+        if entry is None or entry == WHITEOUT:
+            self._drop(directory.children.pop(name, None))
+            self._late[path] = member.link
+            return
+        if entry is directory.children.get(name) or entry == directory.children.get(name):
+            return
+        self._link_to(entry, member.path)
+        self._replace(directory, name, entry)
+
+    def _link_to(self, entry: Entry, path: bytes) -> None:
+        if isinstance(entry, Directory):
+            raise LayerEntryError(path, "a hard link to a directory")
+        self._count_links(entry, +1)
+
+    def _count_links(self, entry: Entry, change: int) -> None:
+        if isinstance(entry, Node):
+            entry.links += change
+        else:
+            at = (entry >> 3) * INODE_BYTES + _NLINK_AT
+            (links,) = _NLINK.unpack_from(self.table, at)
+            _NLINK.pack_into(self.table, at, links + change)
+
+    def _replace(self, directory: Directory, name: bytes, entry: Entry) -> None:
+        old = directory.children.get(name)
+        directory.children[name] = entry
+        self._drop(old)
+        if self._late:
+            self._late.pop(directory.path + b"/" + name if directory.path else name, None)
+
+    def _drop(self, entry: Entry | None) -> None:
+        """`entry` lost its name."""
+        if entry is None or entry == WHITEOUT:
+            return
+        if isinstance(entry, Directory):
+            self._directories.pop(entry.path, None)
+            for child in entry.children.values():
+                self._drop(child)
+            prefix = entry.path + b"/"
+            for path in [path for path in self._late if path.startswith(prefix)]:
+                del self._late[path]
+        else:
+            self._count_links(entry, -1)
+
+    # -- whiteouts
+    def _marker(self, path: bytes) -> bool:
+        """Whether `path` was a marker; if so it is done."""
+        found = parse_whiteout(path)
+        if found is None:
+            return False
+        if found.marker is Marker.IGNORED:
+            return True
+        directory, _ = self._place(path)
+        if found.marker is Marker.OPAQUE:
+            directory.is_opaque = True
+            return True
+        old = directory.children.get(found.name)
+        if old is None:
+            if self._late and (directory.path + b"/" + found.name).lstrip(b"/") in self._late:
+                return True
+            directory.children[found.name] = WHITEOUT
+        elif isinstance(old, Directory):
+            old.is_opaque = True  # what this layer put there stays, what was lower goes
+        return True
+
+    # -- paths
+    def _place(self, path: bytes) -> tuple[Directory, bytes]:
+        """The directory (made if need be) and the name `path` stands for."""
+        above, _, name = path.rpartition(b"/")
+        directory = self._directories.get(above)
+        return (directory if directory is not None else self._make_parents(above)), name
+
+    def _make_parents(self, path: bytes) -> Directory:
+        """The directory at `path`, going through symbolic links of this layer as an extracting tar would."""
+        directory, parts, hops = self.root, path.split(b"/")[::-1], 0
+        while parts:
+            name = parts.pop()
+            if name in {b"", b"."}:
+                continue
+            if name == b"..":
+                directory = directory.parent or self.root
+                continue
+            child = directory.children.get(name)
+            if isinstance(child, Directory):
+                directory = child
+            elif isinstance(child, Node) and child.kind == LNK and isinstance(child.payload, bytes):
+                hops += 1
+                if hops > _MAX_HOPS:
+                    raise LayerEntryError(path, "too many levels of symbolic links")
+                if child.payload.startswith(b"/"):
+                    directory = self.root
+                parts.extend(child.payload.split(b"/")[::-1])
+            else:
+                if len(name) > 255:
+                    raise LayerEntryError(path, "a name longer than 255 bytes")
+                directory = self._new_directory(directory, name, None, is_opaque=child is not None)
+        return directory
+
+    def _find(self, path: bytes) -> Entry | None:
+        """What `path` names in this layer. Symbolic links in its directories are followed, the last part is not."""
+        above, _, name = path.rpartition(b"/")
+        directory: Directory | None = self._directories.get(above)
+        if directory is None:
+            directory = self._follow(above)
+        return directory.children.get(name) if directory is not None else None
+
+    def _follow(self, path: bytes) -> Directory | None:
+        directory, parts, hops = self.root, path.split(b"/")[::-1], 0
+        while parts:
+            name = parts.pop()
+            if name in {b"", b"."}:
+                continue
+            if name == b"..":
+                directory = directory.parent or self.root
+                continue
+            child = directory.children.get(name)
+            if isinstance(child, Directory):
+                directory = child
+            elif (
+                isinstance(child, Node) and child.kind == LNK and isinstance(child.payload, bytes) and hops < _MAX_HOPS
+            ):
+                hops += 1
+                if child.payload.startswith(b"/"):
+                    directory = self.root
+                parts.extend(child.payload.split(b"/")[::-1])
+            else:
+                return None
+        return directory
+
+
+def opaque_xattr(directory: Directory) -> dict[bytes, bytes]:
+    """The directory's attributes with overlayfs's mark if it is opaque."""
+    return {**directory.xattrs, _OPAQUE: b"y"} if directory.is_opaque else directory.xattrs
+
+
+def _implied(path: bytes) -> TarMember:
+    return TarMember(type=tar_stream.DIRECTORY, path=path, mode=0o755, uid=0, gid=0, mtime=0, nanoseconds=0)

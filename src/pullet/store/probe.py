@@ -1,0 +1,81 @@
+"""Which form of layers this machine can mount: tried once at start by mounting a tiny image.
+
+(A) EROFS straight from the file · (B) EROFS through a loop device · (C) extracted directories.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from pullet.oci.digest import DiffID, Digest
+from pullet.store.erofs_layers import ErofsLayers, ErofsLayerWriter
+from pullet.store.errors import MountError, StoreError
+from pullet.store.layer_mounts import ErofsBacking, mount_erofs
+from pullet.store.mounts import MNT_DETACH, unmount
+from pullet.store.settings import SnapshotterChoice, UnpackLimits
+
+_CONTENT = b"mounted\n"
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """What was chosen. `backing` is None for directories; `explanation` says why, for status."""
+
+    choice: SnapshotterChoice
+    backing: ErofsBacking | None
+    explanation: str
+
+
+def probe(root: Path, wanted: SnapshotterChoice) -> ProbeResult:
+    """Choose a form for the store at `root`.
+
+    Raises:
+        StoreError: EROFS is demanded and this machine cannot mount it.
+    """
+    if wanted is SnapshotterChoice.DIRECTORY:
+        return ProbeResult(SnapshotterChoice.DIRECTORY, None, "directories: set in the configuration")
+    refusals = []
+    for backing, words in ((ErofsBacking.FILE, "from its file"), (ErofsBacking.LOOP, "through a loop device")):
+        try:
+            _try_mount(root, backing)
+        except (MountError, OSError) as error:
+            refusals.append(f"EROFS {words}: {error}")
+        else:
+            return ProbeResult(SnapshotterChoice.EROFS, backing, "; ".join([f"EROFS mounted {words}", *refusals]))
+    explanation = "; ".join(refusals)
+    if wanted is SnapshotterChoice.EROFS:
+        raise StoreError(f"the configuration demands EROFS layers and they cannot be mounted: {explanation}")
+    return ProbeResult(SnapshotterChoice.DIRECTORY, None, f"directories, because {explanation}")
+
+
+def _try_mount(root: Path, backing: ErofsBacking) -> None:
+    """Mount a one-file image and read it back."""
+    layers = ErofsLayers(root / "probe", UnpackLimits())
+    target = root / "probe" / "mount"
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        info = tarfile.TarInfo("probe")
+        info.size = len(_CONTENT)
+        tar.addfile(info, io.BytesIO(_CONTENT))
+    data = buffer.getvalue()
+    diff_id = DiffID(Digest.of(data))
+    writer: ErofsLayerWriter = layers.start(len(data))
+    try:
+        writer.write(data)
+        writer.walk(data)
+        layer = writer.commit(diff_id)
+    except BaseException:
+        writer.abort()
+        raise
+    try:
+        mount_erofs(layer.path, target, backing)
+        try:
+            if (target / "probe").read_bytes() != _CONTENT:
+                raise OSError(5, "the probe image reads back wrong")
+        finally:
+            unmount(target, MNT_DETACH)
+    finally:
+        layers.delete(diff_id)

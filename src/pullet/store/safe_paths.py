@@ -1,0 +1,49 @@
+"""openat2(2): paths from outside, resolved inside a directory as a chroot would, whatever links lie on the way.
+
+Source: Linux include/uapi/linux/openat2.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_OPENAT2 = 437
+_RESOLVE_NO_MAGICLINKS, _RESOLVE_IN_ROOT = 0x02, 0x10
+_HOW = struct.Struct("<QQQ")
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def open_in_root(root: int, path: bytes, flags: int, mode: int = 0) -> int:
+    """open(2) of `path` with `root` (a directory's descriptor) as `/` for every link met. Raises OSError."""
+    how = _HOW.pack(flags | os.O_CLOEXEC, mode, _RESOLVE_IN_ROOT | _RESOLVE_NO_MAGICLINKS)
+    result: int = _libc.syscall(
+        ctypes.c_long(_OPENAT2), ctypes.c_long(root), ctypes.c_char_p(path or b"."), ctypes.c_char_p(how),
+        ctypes.c_long(len(how)),
+    )  # fmt: skip
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), path)
+    return result
+
+
+@contextmanager
+def found_in_root(root: int, path: bytes) -> Iterator[int | None]:
+    """An O_PATH descriptor of `path` itself (a final link is not followed), None when there is no such thing."""
+    try:
+        descriptor = open_in_root(root, path, os.O_PATH | os.O_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError):
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def path_of(descriptor: int) -> bytes:
+    """A path that names the open file itself."""
+    return b"/proc/self/fd/%d" % descriptor

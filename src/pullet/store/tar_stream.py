@@ -1,0 +1,332 @@
+"""Walks the headers of a tar that arrives in pieces. Member data is passed over, never copied.
+
+The sink hears of every member once, in order, with its name cleaned and everything that PAX and GNU records say
+applied. Plain files take a short way (`add_file`), everything else comes as a `TarMember`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from pullet.oci.layer_entry import LayerEntryError, clean_path, is_kept_xattr
+from pullet.store.settings import UnpackLimits
+from pullet.store.tar_header import (
+    BLOCK,
+    HEADER,
+    MAX_ID,
+    ZERO_BLOCK,
+    NeedMoreError,
+    OctalMemo,
+    SparseMap,
+    TarFormatError,
+    check_id,
+    checksum_matches,
+    data_sparse_map,
+    old_gnu_sparse,
+    parse_number,
+    parse_pax,
+    pax_integer,
+    pax_sparse_map,
+    pax_time,
+)
+
+REGULAR: Final = b"0"
+HARD_LINK: Final = b"1"
+SYMLINK: Final = b"2"
+CHARACTER: Final = b"3"
+BLOCK_DEVICE: Final = b"4"
+DIRECTORY: Final = b"5"
+FIFO: Final = b"6"
+_REGULAR_TYPES: Final = frozenset((b"0", b"\0", b"7"))
+_HEADER_ONLY: Final = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
+_KNOWN: Final = _REGULAR_TYPES | _HEADER_ONLY
+_USTAR: Final = b"ustar\x0000"
+_XATTR: Final = b"SCHILY.xattr."
+_MAX_XATTR_BYTES: Final = 65535
+_MAX_TIME: Final = 1 << 62
+
+
+@dataclass(slots=True, kw_only=True)
+class TarMember:
+    """One member. `type` is one of the constants above; `path` and a hard link's `link` are cleaned."""
+
+    type: bytes
+    path: bytes
+    mode: int
+    uid: int
+    gid: int
+    mtime: int  # seconds, may be negative
+    nanoseconds: int
+    size: int = 0  # of the file as a program reads it
+    offset: int = 0  # of its data in the tar
+    stored_bytes: int = 0  # of its data in the tar
+    link: bytes = b""
+    major: int = 0
+    minor: int = 0
+    xattrs: dict[bytes, bytes] = field(default_factory=dict)
+    sparse: SparseMap | None = None
+
+
+class TarSink(Protocol):
+    """Hears of the members."""
+
+    def add_file(self, path: bytes, mode: int, uid: int, gid: int, mtime: int, size: int, offset: int) -> None:
+        """A regular file without extras. `path` is clean."""
+        ...
+
+    def add(self, member: TarMember) -> None:
+        """Any member. Raises LayerEntryError."""
+        ...
+
+
+class TarWalker:
+    """Feed it the tar; `finish` at its end.
+
+    Raises:
+        TarFormatError: from both, when the bytes are not a tar that can be read.
+        LayerEntryError: an entry breaks a rule or a limit.
+    """
+
+    def __init__(self, sink: TarSink, limits: UnpackLimits) -> None:
+        self._sink, self._limits = sink, limits
+        self._next_header = 0  # absolute offsets
+        self._fed = 0
+        self._carry = b""
+        self._has_ended = False
+        self._pending: dict[bytes, bytes] | None = None  # records for the next member
+        self._global: dict[bytes, bytes] = {}
+        self._memo = OctalMemo()
+        self.entries = 0
+
+    def feed(self, chunk: bytes) -> None:
+        """The next bytes of the tar."""
+        start = self._fed
+        self._fed += len(chunk)
+        if self._has_ended:
+            return
+        if self._next_header >= self._fed:  # inside a member's data
+            return
+        if self._carry:
+            start -= len(self._carry)
+            chunk, self._carry = self._carry + chunk, b""
+        position = self._walk(chunk, start)
+        self._next_header = start + position
+        if position < len(chunk) and not self._has_ended:
+            self._carry = chunk[position:]
+
+    def finish(self) -> None:
+        """The tar ends here."""
+        if not self._has_ended and (self._next_header > self._fed or self._carry.strip(b"\0")):
+            raise TarFormatError("the tar ends inside an entry")
+        if self._pending is not None:
+            raise TarFormatError("the tar ends after an extended header")
+
+    def _walk(self, buffer: bytes, start: int) -> int:
+        """Take members from `buffer` as long as their headers are whole; gives where the next header begins."""
+        position, end = self._next_header - start, len(buffer)
+        unpack, memo, add_file = HEADER.unpack_from, self._memo, self._sink.add_file
+        max_entries = self._limits.max_entries
+        while position + BLOCK <= end:
+            name, mode, uid, gid, size, mtime, kind, _, magic, _, _, prefix = unpack(buffer, position)
+            if kind == REGULAR and self._pending is None and not self._global and not prefix[0] and magic[0] == 0x75:
+                name = name.rstrip(b"\0")
+                if name[:2] == b"./":
+                    name = name[2:]
+                # size[11]: a NUL or a blank must end the digits, or int() would miss one
+                if name and b"/." not in name and b"//" not in name and name[0] not in b"./" and size[11] in b"\0 ":
+                    try:
+                        length = int(size[:11], 8)
+                        owner, group, mode_bits, seconds = memo[uid], memo[gid], memo[mode], memo[mtime]
+                    except ValueError:  # and its TarFormatError: something unusual, or senseless
+                        owner = group = length = mode_bits = seconds = -1
+                    if length >= 0 and b"\0" not in name and name[-1] != 0x2F and 0 <= owner <= MAX_ID >= group >= 0:
+                        self.entries += 1
+                        if self.entries > max_entries:
+                            self._too_many(name)
+                        position += BLOCK
+                        add_file(name, mode_bits & 0o7777, owner, group, seconds, length, start + position)
+                        position += (length + 511) & ~511
+                        continue
+            try:
+                stop = self._slow(buffer, position, start)
+            except NeedMoreError:
+                if end - position > self._limits.max_metadata_bytes + 4 * BLOCK:
+                    raise TarFormatError("a header longer than the limit on metadata") from None
+                break
+            if self._has_ended:
+                return position
+            position = stop
+        return position
+
+    def _too_many(self, name: bytes) -> None:
+        raise LayerEntryError(name, f"more than {self._limits.max_entries} entries")
+
+    def _slow(self, buffer: bytes, position: int, start: int) -> int:
+        """One header of any kind; gives the position after its data. Raises NeedMoreError."""
+        name, _, _, _, size_field, _, kind, _, magic, _, _, _ = HEADER.unpack_from(buffer, position)
+        if not name[0] and buffer[position : position + BLOCK] == ZERO_BLOCK:
+            self._has_ended = True
+            return position
+        if not checksum_matches(buffer[position : position + BLOCK]):
+            raise TarFormatError(f"no tar header at byte {start + position}", name.rstrip(b"\0"))
+        size = parse_number(size_field)
+        if kind in b"xgLKV":
+            return self._metadata(kind, size, buffer, position)
+        records = {**self._global, **(self._pending or {})}
+        fields = _Fields.read(buffer, position, records, is_ustar=magic == _USTAR)
+        member, data_at, data_bytes = self._member(fields, records, buffer, position)
+        self._pending = None
+        self.entries += 1
+        if self.entries > self._limits.max_entries:
+            self._too_many(member.path)
+        member.offset = start + data_at
+        self._sink.add(member)
+        return data_at + ((data_bytes + 511) & ~511)
+
+    def _metadata(self, kind: bytes, size: int, buffer: bytes, position: int) -> int:
+        """An extended header, a GNU long name or a volume label."""
+        if not 0 <= size <= self._limits.max_metadata_bytes:
+            raise LayerEntryError(
+                buffer[position : position + 100].rstrip(b"\0"),
+                f"a metadata record of {size} bytes is longer than {self._limits.max_metadata_bytes}",
+            )
+        stop = position + BLOCK + ((size + 511) & ~511)
+        if stop > len(buffer):
+            raise NeedMoreError
+        data = buffer[position + BLOCK : position + BLOCK + size]
+        if kind == b"x":
+            self._pending = {**(self._pending or {}), **parse_pax(data)}
+        elif kind == b"g":
+            for key, value in parse_pax(data).items():
+                if value:
+                    self._global[key] = value
+                else:
+                    self._global.pop(key, None)
+        elif kind in b"LK":
+            key = b"path" if kind == b"L" else b"linkpath"
+            self._pending = {**(self._pending or {}), key: data.rstrip(b"\0")}
+        return stop
+
+    def _member(
+        self, fields: _Fields, records: dict[bytes, bytes], buffer: bytes, position: int
+    ) -> tuple[TarMember, int, int]:
+        """The member, where its data begins in `buffer`, and how many bytes of data there are."""
+        kind, name = fields.kind, fields.name
+        sparse: SparseMap | None = None
+        data_at, size, real_size = position + BLOCK, fields.size, fields.size
+        if kind == b"S":
+            sparse, real_size, data_at = old_gnu_sparse(buffer, position)
+            kind = REGULAR
+        elif kind in _REGULAR_TYPES and any(key.startswith(b"GNU.sparse.") for key in records):
+            name = records.get(b"GNU.sparse.name", name)
+            if records.get(b"GNU.sparse.major") == b"1":
+                sparse, data_at = data_sparse_map(buffer, position + BLOCK, name)
+                real_size = pax_integer(records, b"GNU.sparse.realsize", name)
+                size -= data_at - position - BLOCK
+            elif b"GNU.sparse.map" in records:
+                sparse = pax_sparse_map(records[b"GNU.sparse.map"], name)
+                real_size = pax_integer(records, b"GNU.sparse.size", name)
+        if kind in _REGULAR_TYPES:
+            kind = DIRECTORY if name.endswith(b"/") and sparse is None and kind != b"7" else REGULAR
+        elif kind not in _KNOWN:
+            raise TarFormatError(f"entries of type {kind!r} are not supported", name)
+        stored = 0 if kind in _HEADER_ONLY else size
+        if stored < 0 or real_size < 0:
+            raise TarFormatError("negative size", name)
+        if sparse is not None:
+            self._check_sparse(sparse, stored, real_size, name)
+        limit = self._limits.max_path_bytes
+        member = TarMember(
+            type=kind,
+            path=clean_path(name, max_path_bytes=limit),
+            mode=fields.mode & 0o7777,
+            uid=check_id(fields.uid, "uid", name),
+            gid=check_id(fields.gid, "gid", name),
+            mtime=fields.mtime,
+            nanoseconds=fields.nanoseconds,
+            size=real_size if kind == REGULAR else 0,
+            stored_bytes=stored,
+            link=self._link(kind, fields.link, name),
+            xattrs=_xattrs(records, name),
+            sparse=sparse,
+        )
+        if kind in b"34":
+            member.major, member.minor = fields.device
+            if not self._limits.device_nodes_allowed:
+                raise LayerEntryError(name, "device nodes are not allowed here")
+        return member, data_at, stored
+
+    def _check_sparse(self, sparse: SparseMap, stored: int, real_size: int, name: bytes) -> None:
+        if sum(length for _, length in sparse) != stored or (sparse and sum(sparse[-1]) > real_size):
+            raise TarFormatError("the sparse map does not fit the data", name)
+        if real_size > self._limits.max_sparse_bytes:
+            raise LayerEntryError(name, f"a sparse file of {real_size} bytes is over {self._limits.max_sparse_bytes}")
+
+    def _link(self, kind: bytes, link: bytes, name: bytes) -> bytes:
+        if kind == HARD_LINK:
+            return clean_path(link, max_path_bytes=self._limits.max_path_bytes)
+        if kind == SYMLINK:
+            if not link or len(link) > self._limits.max_path_bytes or b"\0" in link:
+                raise LayerEntryError(name, "a symbolic link needs a target of at most 4095 bytes without NUL")
+            return link
+        return b""
+
+
+@dataclass(slots=True)
+class _Fields:
+    """One header's fields with the extended records applied."""
+
+    kind: bytes
+    name: bytes
+    link: bytes
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: int
+    nanoseconds: int
+    device: tuple[int, int]
+
+    @classmethod
+    def read(cls, buffer: bytes, position: int, records: dict[bytes, bytes], *, is_ustar: bool) -> _Fields:
+        name, mode, uid, gid, size, mtime, kind, link, _, major, minor, prefix = HEADER.unpack_from(buffer, position)
+        name = name.split(b"\0", 1)[0]
+        if is_ustar and prefix[0]:  # GNU reuses these bytes
+            name = prefix.split(b"\0", 1)[0] + b"/" + name
+        name = records.get(b"path", name)
+        numbers = {
+            key: pax_integer(records, key, name) if key in records else parse_number(value)
+            for key, value in ((b"uid", uid), (b"gid", gid), (b"size", size))
+        }
+        seconds, nanoseconds = pax_time(records[b"mtime"], name) if b"mtime" in records else (parse_number(mtime), 0)
+        if not -_MAX_TIME < seconds < _MAX_TIME:
+            raise TarFormatError(f"time {seconds} is out of range", name)
+        device = (parse_number(major), parse_number(minor)) if kind in b"34" else (0, 0)
+        if not (0 <= device[0] < 1 << 12 and 0 <= device[1] < 1 << 20):
+            raise TarFormatError(f"device {device[0]}:{device[1]} is out of range", name)
+        return cls(
+            kind=kind,
+            name=name,
+            link=records.get(b"linkpath", link.split(b"\0", 1)[0]),
+            mode=parse_number(mode),
+            uid=numbers[b"uid"],
+            gid=numbers[b"gid"],
+            size=numbers[b"size"],
+            mtime=seconds,
+            nanoseconds=nanoseconds,
+            device=device,
+        )
+
+
+def _xattrs(records: dict[bytes, bytes], entry: bytes) -> dict[bytes, bytes]:
+    found = {}
+    for key, value in records.items():
+        if key.startswith(_XATTR):
+            name = key[len(_XATTR) :]
+            if not is_kept_xattr(name):
+                continue
+            if not 0 < len(name) <= 255 or len(value) > _MAX_XATTR_BYTES or b"\0" in name:
+                raise LayerEntryError(entry, f"extended attribute {name[:64]!r} is too long")
+            found[name] = value
+    return found

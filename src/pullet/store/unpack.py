@@ -1,0 +1,232 @@
+"""One layer from compressed stream to visible layer, in one pass, every byte touched once per step.
+
+    calling thread            thread "inflate"                 thread "digest"
+    read ─ sha256(blob) ──8 MiB──▶ inflate ─ write to file ──24 MiB──▶ sha256(tar) ─ walk headers
+                     │                                                   │
+                     └──────── size and digest match? ─── and ─── DiffID matches? ──▶ metadata, rename
+
+All heavy calls release the interpreter lock. Small layers do the same on the calling thread alone. Memory: the two
+channels, a piece in each hand, and the tree (about 250 bytes an entry): below 64 MiB per layer of any size, plus the
+window of a zstd frame.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from pullet.kit import faults
+from pullet.kit.byte_channel import ByteChannel
+from pullet.kit.worker_threads import StopFlag
+from pullet.oci.descriptor import Descriptor
+from pullet.oci.digest import DiffID, Digest
+from pullet.oci.layer_entry import LayerEntryError
+from pullet.store.content import ContentStore
+from pullet.store.decompress import DecompressError, decompress
+from pullet.store.errors import (
+    DiffIDMismatchError,
+    DigestMismatchError,
+    LayerCorruptError,
+    LayerRefusedError,
+    SizeMismatchError,
+)
+from pullet.store.ingest import Ingest
+from pullet.store.layer_form import LayerForms, LayerWriter
+from pullet.store.layer_records import Layer
+from pullet.store.settings import MIB, StoreSettings
+from pullet.store.tar_header import TarFormatError
+
+READ_BYTES = 128 * 1024
+_COMPRESSED_CHANNEL = 8 * MIB
+_TAR_CHANNEL = 24 * MIB
+
+
+class Readable(Protocol):
+    """Where the compressed bytes come from."""
+
+    def read(self, count: int, /) -> bytes:
+        """Up to `count` bytes; empty at the end."""
+        ...
+
+
+class UnpackJob:
+    """One layer being unpacked. Use once."""
+
+    def __init__(
+        self,
+        *,
+        descriptor: Descriptor,
+        diff_id: DiffID,
+        form: LayerForms,
+        settings: StoreSettings,
+        stop: StopFlag,
+        keep: ContentStore | None,
+    ) -> None:
+        self._descriptor, self._diff_id, self._form = descriptor, diff_id, form
+        self._settings, self._stop, self._keep = settings, stop, keep
+        self._blob_hash = hashlib.new(descriptor.digest.algorithm)
+        self._tar_hash = hashlib.new(Digest(diff_id).algorithm)
+        self._blob_bytes = 0
+        self._tar_bytes = 0
+        self._tar_limit = settings.limits.uncompressed_limit(descriptor.size)
+
+    def run(self, source: Readable, on_bytes: Callable[[int], None]) -> Layer:
+        """Read `source` to its end; on any error nothing is left behind."""
+        writer = self._form.start(self._descriptor.size)
+        ingest = self._keep.start_ingest(f"layer/{self._descriptor.digest}") if self._keep is not None else None
+        try:
+            if self._descriptor.size < self._settings.inline_below_bytes:
+                self._run_inline(source, writer, ingest, on_bytes)
+            else:
+                self._run_threads(source, writer, ingest, on_bytes)
+            self._stop.check()
+            self._check_tar()
+            faults.hit("layer.verified")
+            if ingest is not None:
+                ingest.commit(self._descriptor.digest, self._descriptor.size)
+            with self._named():
+                return writer.commit(self._diff_id)
+        except BaseException:
+            writer.abort()
+            if ingest is not None:
+                ingest.abort()
+            raise
+
+    # -- reading
+    def _pieces(self, source: Readable, ingest: Ingest | None, on_bytes: Callable[[int], None]) -> Iterable[bytes]:
+        """Pieces of the blob, hashed; at the end size and digest are checked."""
+        size = self._descriptor.size
+        while data := source.read(READ_BYTES):
+            self._stop.check()
+            self._blob_bytes += len(data)
+            if self._blob_bytes > size:
+                break
+            yield data  # first: the next thread works while this one hashes
+            self._blob_hash.update(data)
+            if ingest is not None:
+                ingest.write(data)
+            on_bytes(len(data))
+        digest = self._descriptor.digest
+        if self._blob_bytes != size:
+            raise SizeMismatchError(digest=digest, want_bytes=size, got_bytes=self._blob_bytes)
+        got = f"{digest.algorithm}:{self._blob_hash.hexdigest()}"
+        if got != digest:
+            raise DigestMismatchError(want=digest, got=got, size_bytes=size)
+
+    def _run_inline(
+        self, source: Readable, writer: LayerWriter, ingest: Ingest | None, on_bytes: Callable[[int], None]
+    ) -> None:
+        pieces = list(self._pieces(source, ingest, on_bytes))[::-1]  # small by definition; all of it verified first
+        inbox = _Inbox(pieces)
+        with self._named():
+            for data in decompress(inbox, max_window_bytes=self._settings.limits.max_window_bytes):
+                self._count(data)
+                writer.write(data)
+                self._tar_hash.update(data)
+                writer.walk(data)
+
+    def _run_threads(
+        self, source: Readable, writer: LayerWriter, ingest: Ingest | None, on_bytes: Callable[[int], None]
+    ) -> None:
+        compressed, tar = ByteChannel(_COMPRESSED_CHANNEL), ByteChannel(_TAR_CHANNEL)
+        errors: list[BaseException] = []
+
+        def fail(error: BaseException) -> None:
+            errors.append(error)
+            compressed.fail(error)
+            tar.fail(error)
+
+        def inflate() -> None:
+            with self._named():
+                for data in decompress(compressed, max_window_bytes=self._settings.limits.max_window_bytes):
+                    self._count(data)
+                    tar.put(data)
+                    writer.write(data)
+            tar.end()
+
+        def digest() -> None:
+            with self._named():
+                for data in tar:
+                    self._tar_hash.update(data)
+                    writer.walk(data)
+
+        threads = [
+            threading.Thread(target=_guarded, args=(work, fail), name=f"layer-{work.__name__}", daemon=True)
+            for work in (inflate, digest)
+        ]
+        for thread in threads:
+            thread.start()
+        pieces = self._pieces(source, ingest, on_bytes)
+        try:
+            for data in pieces:
+                compressed.put(data)
+            compressed.end()
+        except LayerCorruptError:  # a thread's; is it the blob, or was the blob altered on its way? Read on to know.
+            try:
+                for _ in pieces:
+                    pass
+            except BaseException as error:  # noqa: BLE001  # raised below, when the threads are gone
+                errors.append(error)
+        except BaseException as error:  # noqa: BLE001  # raised below, when the threads are gone
+            fail(error)
+        for thread in threads:
+            thread.join()
+        if errors:
+            raise next((e for e in errors if isinstance(e, DigestMismatchError | SizeMismatchError)), errors[0])
+
+    # -- checking
+    def _count(self, data: bytes) -> None:
+        self._tar_bytes += len(data)
+        if self._tar_bytes > self._tar_limit:
+            raise LayerRefusedError(
+                layer=self._descriptor.digest,
+                entry=b"",
+                rule=f"its {self._descriptor.size} bytes unpack to more than {self._tar_limit} bytes",
+            )
+
+    def _check_tar(self) -> None:
+        got = f"{Digest(self._diff_id).algorithm}:{self._tar_hash.hexdigest()}"
+        if got != self._diff_id:
+            raise DiffIDMismatchError(layer=self._descriptor.digest, want=self._diff_id, got=got)
+
+    def _named(self) -> _Named:
+        return _Named(self._descriptor.digest)
+
+
+class _Named:
+    """Gives errors about bytes the name of their layer."""
+
+    def __init__(self, layer: str) -> None:
+        self._layer = layer
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, LayerEntryError):
+            raise LayerRefusedError(layer=self._layer, entry=error.entry, rule=error.rule) from error
+        if isinstance(error, TarFormatError):
+            name = error.entry[:256].decode("utf-8", "backslashreplace")
+            where = f"entry {name!r}: " if name else ""
+            raise LayerCorruptError(layer=self._layer, detail=where + error.detail) from error
+        if isinstance(error, DecompressError):
+            raise LayerCorruptError(layer=self._layer, detail=str(error)) from error
+
+
+class _Inbox:
+    """Pieces already here, last first."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self._pieces = pieces
+
+    def get(self) -> bytes:
+        return self._pieces.pop() if self._pieces else b""
+
+
+def _guarded(work: Callable[[], None], fail: Callable[[BaseException], None]) -> None:
+    try:
+        work()
+    except BaseException as error:  # noqa: BLE001  # handed to the calling thread, which raises it
+        fail(error)
