@@ -253,10 +253,11 @@ def _processes_of(root: Path) -> Iterator[str]:
         if not process.name.isdigit() or int(process.name) == os.getpid():
             continue
         try:
-            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
             cgroup = (process / "cgroup").read_text()
             own_root = [line for line in (process / "mountinfo").read_text().splitlines() if line.split()[4] == "/"]
         except OSError:
             continue  # it ended while we looked
-        if str(root) in command or str(root) in cgroup or any(f"{root}/" in line for line in own_root):
-            yield f"process {process.name}: {command}"
+        is_named = any(word.endswith(str(root)) or f"{root}/" in word for word in words)
+        if is_named or str(root) in cgroup or any(f"{root}/" in line for line in own_root):
+            yield f"process {process.name}: {' '.join(words)}"
