@@ -1,1 +1,6 @@
-"""Scheduler and the built-in controllers, one file each."""
+"""kube-scheduler and kube-controller-manager: loops that read, decide (pure) and write through the API.
+
+Modules, in reading order: reconciler, informers, manager; scheduler, service_accounts, namespaces, node_lifecycle,
+taint_eviction, pod_garbage; pods, conditions, templates, pod_control; replicaset; rollout, revisions,
+deployment_status, deployment.
+"""

@@ -150,6 +150,11 @@ class ApiClient:
             if not token:
                 return ObjectList(items, page["metadata"]["resourceVersion"])
 
+    async def list_page(self, resource: Resource, namespace: str | None = None, *, limit: int) -> ObjectList:
+        """The first `limit` objects, to see whether there are any."""
+        page = await self._call("GET", resource.path(namespace), limit=str(limit))
+        return ObjectList(page.get("items") or [], page["metadata"]["resourceVersion"])
+
     async def watch(
         self,
         resource: Resource,

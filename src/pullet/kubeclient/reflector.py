@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 
 from pullet.base.jsonvalue import JsonObject
@@ -33,7 +33,8 @@ _WATCH_SECONDS = (300, 600)  # spread, so that a restarted server does not see a
 class Reflector:
     """A local copy of one collection. `run()` keeps it; reading needs no await.
 
-    Selectors are the server's: objects that stop matching are DELETED here.
+    Selectors are the server's: objects that stop matching are DELETED here. `transform` may shrink an object to what
+    the readers need before it is kept.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class Reflector:
         label_selector: str = "",
         field_selector: str = "",
         indexers: Mapping[str, Indexer] | None = None,
+        transform: Callable[[JsonObject], JsonObject] = lambda obj: obj,
     ) -> None:
         self.resource = resource
+        self._transform = transform
         self.cache = ObjectCache(indexers)
         self._client = client
         self._clock = clock
@@ -89,7 +92,7 @@ class Reflector:
         """
         version = resource_version_of(obj)
         if version.isdigit() and self._version.isdigit() and int(version) > int(self._version):
-            self.cache.put(obj)
+            self.cache.put(self._transform(obj))
 
     async def run(self) -> None:
         """Keep the cache until cancelled. Errors of the API are logged and retried with growing distance."""
@@ -128,7 +131,7 @@ class Reflector:
         for obj in items:  # items of a list do not say what they are
             obj.setdefault("apiVersion", self.resource.group_version)
             obj.setdefault("kind", self.resource.kind)
-        self.cache.replace(items)
+        self.cache.replace([self._transform(obj) for obj in items])
         self._version = version
         self._synced.set()
 
@@ -149,7 +152,7 @@ class Reflector:
                     case "ADDED" | "MODIFIED":
                         self._put(event.object)
                     case "DELETED":
-                        self.cache.remove(key_of(event.object), event.object)
+                        self.cache.remove(key_of(event.object), self._transform(event.object))
                     case _:
                         pass
                 self._version = resource_version_of(event.object) or self._version
@@ -159,7 +162,7 @@ class Reflector:
         known = self.cache.get(*key_of(obj))
         if known is not None and _is_newer(known, obj):
             return  # our own write, observed already, is ahead of this event
-        self.cache.put(obj)
+        self.cache.put(self._transform(obj))
 
 
 def _is_newer(known: JsonObject, obj: JsonObject) -> bool:
