@@ -149,6 +149,10 @@ def _image_volume(replay: Replay) -> None:
         replay.wait_rows(pod, ["ErrImagePull", "ImagePullBackOff"])
 
 
+def _always_pull_images(replay: Replay) -> None:
+    replay.follow(0, 4)
+
+
 def _access(replay: Replay) -> None:
     names = [str(yaml.safe_load(document)["metadata"]["name"]) for document in replay.documents]
     recreated = names.index("right", names.index("n-other-tag-same-digest-secret"))
@@ -229,7 +233,21 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
             requests=compare.kinds_of_requests,
         ),
     ),
+    # its node has another admission plugin
+    "always": (
+        Scenario(
+            name="13-alwayspullimages-on",
+            steps=_always_pull_images,
+            images=("busybox:1.36", "web:1.0", "data:v1"),
+            given=("busybox:1.36", "web:1.0", "data:v1"),
+            requests=compare.kinds_of_requests,
+        ),
+    ),
     # wants nginx:1.17.0 and nginx:1.17.1 absent, so it has a node of its own
     "digests": (Scenario(name="06-digest", steps=_digest, images=NGINX_DIGESTS),),
 }
-OWN_NODE = {"digests"}
+# groups with a node of their own, and how that is configured
+OWN_NODE: dict[str, dict[str, object]] = {
+    "digests": {"podSubnet": "10.89.0.0/16"},
+    "always": {"podSubnet": "10.90.0.0/16", "enableAdmissionPlugins": ["AlwaysPullImages"]},
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,9 +109,9 @@ class Stage:
 
 
 @contextmanager
-def stage(directory: Path, world: Registries, name: str) -> Iterator[Stage]:
+def stage(directory: Path, world: Registries, name: str, config: Mapping[str, object]) -> Iterator[Stage]:
     """A node of its own, called node1 as in the recording, with the layer that all images share already there."""
-    pullet = Pullet(directory / name, config={"registryHosts": str(world.hosts)})
+    pullet = Pullet(directory / name, config={"registryHosts": str(world.hosts), **config})
     with running(pullet):
         pullet.pullet("images", "pull", "warm:1").ok()
         with watching(pullet) as watched:

@@ -42,8 +42,8 @@ def performance() -> Iterator[Performance]:
     with ExitStack() as stack:
         directory = stack.enter_context(scratch_directory("golden"))
         world = stack.enter_context(registries(directory))
-        shared = stack.enter_context(stage(directory, world, "shared"))
-        own = {group: stack.enter_context(stage(directory, world, group)) for group in sorted(OWN_NODE)}
+        shared = stack.enter_context(stage(directory, world, "shared", {}))
+        own = {group: stack.enter_context(stage(directory, world, group, config)) for group, config in OWN_NODE.items()}
         seen: dict[str, Observation] = {}
         failed: dict[str, str] = {}
         with ThreadPoolExecutor(len(SCENARIOS)) as pool:
