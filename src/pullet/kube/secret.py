@@ -52,7 +52,7 @@ def parse_secret(obj: JsonObject) -> SecretView:
         ViewInvalidError: a field has the wrong type, or a value is not base64; no value is ever quoted.
     """
     raw = parse_view(obj, _RawSecretView, kind="Secret")
-    data: dict[str, bytes] = msgspec.field(default_factory=dict)
+    data: dict[str, bytes] = {}
     for key, value in raw.data.items():
         try:
             data[key] = base64.b64decode(value.replace("\n", "").replace("\r", ""), validate=True)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from pullet.kube.container import ObjectFieldSelectorView, QuantityText, ResourceFieldSelectorView
 from pullet.kube.view import View
 
@@ -88,7 +90,7 @@ class ProjectionView(View, frozen=True, kw_only=True):
 
     secret: SecretProjectionView | None = None
     config_map: SecretProjectionView | None = None
-    downward_api: DownwardAPIVolumeView | None = None
+    downward_api: DownwardAPIVolumeView | None = msgspec.field(default=None, name="downwardAPI")
     service_account_token: ServiceAccountTokenView | None = None
 
 
@@ -114,6 +116,6 @@ class VolumeView(View, frozen=True, kw_only=True):
     host_path: HostPathView | None = None
     config_map: ConfigMapVolumeView | None = None
     secret: SecretVolumeView | None = None
-    downward_api: DownwardAPIVolumeView | None = None
+    downward_api: DownwardAPIVolumeView | None = msgspec.field(default=None, name="downwardAPI")
     projected: ProjectedVolumeView | None = None
     image: ImageVolumeView | None = None
