@@ -78,9 +78,9 @@ def watching(pullet: Pullet) -> Iterator[Watched]:
     watched = Watched()
     json_flags = ("-o", "json", "--output-watch-events")
     watches = [
-        _Watch(pullet, ("get", "pods", "-A", "-w"), lambda text: _lines(text, watched.add_row)),
-        _Watch(pullet, ("get", "pods", "-A", "-w", *json_flags), lambda text: _objects(text, watched.add_pod)),
-        _Watch(pullet, ("get", "events", "-A", "-w", *json_flags), lambda text: _objects(text, watched.add_event)),
+        _Watch(pullet, ("get", "pods", "-A", "-w"), lambda text: read_lines(text, watched.add_row)),
+        _Watch(pullet, ("get", "pods", "-A", "-w", *json_flags), lambda text: read_objects(text, watched.add_pod)),
+        _Watch(pullet, ("get", "events", "-A", "-w", *json_flags), lambda text: read_objects(text, watched.add_event)),
     ]
     try:
         yield watched
@@ -118,14 +118,16 @@ class _Watch:
         self._process.stdout.close()
 
 
-def _lines(text: str, add: Callable[[str], None]) -> str:
+def read_lines(text: str, add: Callable[[str], None]) -> str:
+    """Give every whole line of `text` to `add`; the rest comes back."""
     *whole, rest = text.split("\n")
     for line in whole:
         add(line)
     return rest
 
 
-def _objects(text: str, add: Callable[[dict[str, Any]], None]) -> str:
+def read_objects(text: str, add: Callable[[dict[str, Any]], None]) -> str:
+    """Give every whole JSON object of `text` to `add`; the rest comes back."""
     decoder = json.JSONDecoder()
     while text := text.lstrip():
         try:
