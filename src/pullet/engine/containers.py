@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from pullet.base.errors import PulletError
 from pullet.cri.errors import CriError, DeadlineExceededError, FailedPreconditionError, NotFoundError
 from pullet.cri.types import (
     ContainerConfig,
@@ -142,7 +143,7 @@ class Containers:
         except BaseException as error:
             await self._uninterrupted.run(lambda: self._threads.run(self._bundles.remove, container_id))
             self._names.pop(name, None)
-            if isinstance(error, OciRuntimeError | OSError):
+            if isinstance(error, PulletError | OSError) and not isinstance(error, CriError):
                 raise CriError(f"failed to create container: {error}") from error
             raise
         self._containers[container_id] = LiveContainer(record, ContainerState.CREATED)

@@ -96,7 +96,9 @@ class EngineRuntimeService:
         threads: WorkerThreads,
         group: asyncio.TaskGroup,
     ) -> Self:
-        """Open the state below `root` and take up what the last run left: see `recovery`.
+        """Open the state below `root` and take up what the last run left:
+
+        The living are watched again, what was half made or half removed is removed without trace.
 
         Tasks that wait for containers belong to `group`; `close` ends them, the containers go on.
 
@@ -104,8 +106,10 @@ class EngineRuntimeService:
             RuntimeMissingError: neither crun nor runc is installed.
         """
         runtime = await threads.run(find_runtime, root / "runtime")
+        files = await threads.run(StateFiles, root)
+        await threads.run(files.sweep_temporary)
         service = cls(
-            files=await threads.run(StateFiles, root),
+            files=files,
             network=CniNetwork(network, state_directory=root / "network"),
             runtime=runtime,
             images=images,

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pullet.base.errors import PulletError
 from pullet.cri.errors import CriError, FailedPreconditionError, NotFoundError
 from pullet.cri.types import (
     ContainerEvent,
@@ -29,7 +30,6 @@ from pullet.engine.state_files import SandboxPhase, SandboxRecord, StateFiles
 from pullet.kit import faults
 from pullet.kit.clock import Clock
 from pullet.kit.locks import KeyedLock
-from pullet.kit.process import CommandMissingError, CommandTimeoutError
 from pullet.kit.tasks import Uninterrupted
 from pullet.kit.worker_threads import WorkerThreads
 from pullet.ociruntime import cgroup
@@ -103,7 +103,7 @@ class Sandboxes:
         except BaseException as error:
             await self._uninterrupted.run(lambda: self._destroy(record))
             self._names.pop(config.metadata, None)
-            if isinstance(error, OciRuntimeError | CommandMissingError | CommandTimeoutError | OSError):
+            if isinstance(error, PulletError | OSError) and not isinstance(error, CriError):
                 raise CriError(f"failed to set up sandbox: {error}") from error
             raise
         self._records[record.id] = record

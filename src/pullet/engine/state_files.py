@@ -131,6 +131,12 @@ class StateFiles:
         if directory.exists():
             shutil.rmtree(directory)
 
+    def sweep_temporary(self) -> None:
+        """Delete what an interrupted `write_atomic` left beside the records."""
+        for directory in (*self.sandboxes.iterdir(), *self.containers.iterdir()):
+            for file in directory.glob(".*.json.*.tmp"):
+                file.unlink(missing_ok=True)
+
     def ids(self, directory: Path) -> Iterator[str]:
         """Names of the directories in `self.sandboxes` or `self.containers`."""
         yield from sorted(path.name for path in directory.iterdir() if path.is_dir())

@@ -1,0 +1,68 @@
+"""One node's container engine: store, image service and runtime service under one root directory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from pullet.engine.runtime_service import EngineRuntimeService
+from pullet.engine.store_images import StoreImages
+from pullet.kit.clock import Clock
+from pullet.kit.tasks import one_error
+from pullet.kit.worker_threads import WorkerThreads
+from pullet.ociruntime.cni import NetworkSettings
+from pullet.store.settings import StoreSettings
+from pullet.store.store import Store
+
+DISK_THREADS: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """The parts of an open engine."""
+
+    store: Store
+    runtime: EngineRuntimeService
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        *,
+        root: Path,
+        clock: Clock,
+        store_settings: StoreSettings | None = None,
+        network: NetworkSettings | None = None,
+    ) -> AsyncIterator[Self]:
+        """Open everything below `root` for the block. Leaving it leaves containers running and snapshots mounted.
+
+        Raises:
+            StoreLockedError: another process uses this root.
+            RuntimeMissingError: neither crun nor runc is installed.
+        """
+        threads = WorkerThreads("engine", DISK_THREADS)
+        try:
+            store = await threads.run(lambda: Store.open(root / "store", clock=clock, settings=store_settings))
+            try:
+                with one_error():
+                    async with asyncio.TaskGroup() as group:
+                        runtime = await EngineRuntimeService.open(
+                            root=root,
+                            images=StoreImages(store),
+                            network=network or NetworkSettings(),
+                            clock=clock,
+                            threads=threads,
+                            group=group,
+                        )
+                        try:
+                            yield cls(store=store, runtime=runtime)
+                        finally:
+                            await runtime.close()
+            finally:
+                await threads.run(store.close)
+        finally:
+            threads.close()
