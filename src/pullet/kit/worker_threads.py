@@ -105,3 +105,7 @@ class WorkerThreads:
     def close(self) -> None:
         """Wait for running work and end the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+    async def aclose(self) -> None:
+        """`close` for callers on the loop, which must not block it."""
+        await asyncio.get_running_loop().run_in_executor(None, self.close)

@@ -31,4 +31,4 @@ def manifest_unknown(repository: str, reference: str) -> RefusedError:
 
 def blob_unknown(digest: str) -> RefusedError:
     """No such blob in the repository."""
-    return RefusedError(404, ErrorCode.BLOB_UNKNOWN, "blob unknown to registry", {"digest": digest})
+    return RefusedError(404, ErrorCode.BLOB_UNKNOWN, "blob unknown to registry", {"digest": str(digest)})

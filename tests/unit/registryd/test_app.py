@@ -68,7 +68,7 @@ async def registry(tmp_path: Path) -> AsyncIterator[Running]:
         serving.cancel()
     await threads.run(catalogue.close)
     await threads.run(store.close)
-    threads.close()
+    await threads.aclose()
 
 
 def image(text: str) -> BuiltImage:
