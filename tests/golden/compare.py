@@ -119,6 +119,11 @@ def _by_image(rows: Sequence[RequestSeen]) -> dict[str, list[str]]:
     return images
 
 
+def description(recorded: Observation, replayed: Observation) -> list[str]:
+    """What `kubectl describe pods` said at the end."""
+    return _different("kubectl describe", recorded.description, replayed.description)
+
+
 def outputs(recorded: Observation, replayed: Observation) -> list[str]:
     """What kubectl printed where the scenario looks at it."""
     return _different("outputs", recorded.outputs, replayed.outputs)

@@ -42,3 +42,24 @@ def normalise(text: str, names: Mapping[str, str]) -> str:
     for pattern, word in _WORDS:
         text = pattern.sub(word, text)
     return text
+
+
+_DESCRIBED: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"\b(?:\w{3}, \d{2} \w{3} \d{4} \d{2}:\d{2}:\d{2} [+-]\d{4})"), "<time>"),
+    (re.compile(r"(Container ID: +)\w+://[0-9a-f]{64}"), r"\1<id>"),
+    (re.compile(r"(\bIP: +|Node: +[\w.-]+/)\d+\.\d+\.\d+\.\d+"), r"\1<address>"),
+    (re.compile(r"kube-api-access-\w{5}"), "kube-api-access-<random>"),
+    # which of both is shown is a matter of the moment
+    (re.compile(r"(Reason: +)(?:ErrImagePull|ImagePullBackOff)"), r"\1<failed pull>"),
+)
+
+
+def described(text: str, names: Mapping[str, str]) -> list[str]:
+    """The lines of `kubectl describe pods --show-events=false`, comparable.
+
+    Alignment goes: it depends on the longest name. So does the Service Account, which older kubectls do not print.
+    """
+    for pattern, word in _DESCRIBED:
+        text = pattern.sub(word, text)
+    lines = [re.sub(r"(?<=\S) {2,}", "  ", line.rstrip()) for line in normalise(text, names).splitlines()]
+    return [line for line in lines if line and not line.startswith("Service Account:")]

@@ -59,6 +59,7 @@ class Observation:
     phases: dict[str, str] = field(default_factory=dict)
     containers: dict[str, list[ContainerSeen]] = field(default_factory=dict)
     requests: list[RequestSeen] = field(default_factory=list)
+    description: list[str] = field(default_factory=list)  # `kubectl describe pods --show-events=false` at the end
     outputs: list[str] = field(default_factory=list)  # of the kubectl commands whose output is part of the scenario
 
     def to_json(self) -> dict[str, Any]:
@@ -72,6 +73,7 @@ class Observation:
             phases=value["phases"],
             containers={pod: [ContainerSeen(**row) for row in rows] for pod, rows in value["containers"].items()},
             requests=[RequestSeen(**row) for row in value["requests"]],
+            description=value["description"],
             outputs=value["outputs"],
         )
 

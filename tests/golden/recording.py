@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.golden.normalise import digest_names_in, normalise
+from tests.golden.normalise import described, digest_names_in, normalise
 from tests.golden.observation import (
     EventSeen,
     Observation,
@@ -115,6 +115,7 @@ def read_recording(folder: Path, names: dict[str, str], *, until_seconds: float 
                     user=found["auth"].removeprefix("basic:") if found["auth"] != "-" else "",
                 )
             )
+    seen.description = described((folder / "describe.txt").read_text(), names)
     seen.outputs = _outputs((folder / "commands.txt").read_text())
     return seen
 

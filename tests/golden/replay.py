@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 from tests.golden.images import ImageSpec
-from tests.golden.normalise import digests_in, normalise
+from tests.golden.normalise import described, digests_in, normalise
 from tests.golden.observation import Observation, RequestSeen, containers_of
 from tests.golden.request_log import LoggedRequest
 from tests.golden.stage import Stage
@@ -137,6 +137,8 @@ class Replay:
         """Everything seen since `begin`, in the words of the recording."""
         names = self._names()
         seen = Observation(outputs=list(self._outputs))
+        text = self._stage.pullet.kubectl("describe", "pods", "--show-events=false", namespace=self.namespace).ok()
+        seen.description = described(text, names)
         with self._stage.watched.changed:
             seen.statuses = {pod: list(rows) for pod, rows in self._shown().items()}
             for pod, events in self._stage.watched.events.get(self.namespace, {}).items():

@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 
 DATA = Path(__file__).parent / "data"
 ALL = [scenario.name for group in SCENARIOS.values() for scenario in group]
+# what `describe` says at their end depends on when it is asked, or on pods that are not replayed
+UNSETTLED = {"12-crashloop", "13-alwayspullimages-on", "18-kep2535"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,11 @@ def test_container_statuses(performance: Performance, scenario: str) -> None:
 @pytest.mark.parametrize("scenario", [one for group in SCENARIOS.values() for one in group], ids=lambda one: one.name)
 def test_registry_requests(performance: Performance, scenario: Scenario) -> None:
     assert _complaints(performance, scenario.name, scenario.requests) == ""
+
+
+@pytest.mark.parametrize("scenario", [name for name in ALL if name not in UNSETTLED])
+def test_kubectl_describe(performance: Performance, scenario: str) -> None:
+    assert _complaints(performance, scenario, compare.description) == ""
 
 
 @pytest.mark.parametrize("scenario", ["09-invalid-name", "11-moved-tag", "17-image-volume"])

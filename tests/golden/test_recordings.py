@@ -15,7 +15,7 @@ from tests.golden.scenarios import SCENARIOS
 
 DATA = Path(__file__).parent / "data"
 NAMES = sorted(folder.name for folder in DATA.iterdir())
-ASPECTS = (compare.events, compare.statuses, compare.containers, compare.requests, compare.outputs)
+ASPECTS = (compare.events, compare.statuses, compare.containers, compare.requests, compare.description, compare.outputs)
 
 
 def recorded(scenario: str) -> Observation:
@@ -37,6 +37,7 @@ def test_every_aspect_notices_a_change(scenario: str) -> None:
     changed.statuses[pod].insert(1, "Odd")
     changed.containers[pod][0].image_id = "odd"
     changed.requests = [*changed.requests, *changed.requests[:1]] if changed.requests else []
+    changed.description.append("odd")
     changed.outputs.append("odd")
     silent = [aspect.__name__ for aspect in ASPECTS if not aspect(expected, changed)]
     assert silent == ([] if expected.requests else ["requests"])
