@@ -22,7 +22,7 @@ class NodeSpecView(View, frozen=True, kw_only=True):
 
     unschedulable: bool = False
     taints: tuple[TaintView, ...] = ()
-    pod_cidr: str = ""
+    pod_cidr: str = msgspec.field(default="", name="podCIDR")
 
 
 class NodeConditionView(View, frozen=True, kw_only=True):
