@@ -65,4 +65,4 @@ class Engine:
             finally:
                 await threads.run(store.close)
         finally:
-            threads.close()
+            await asyncio.get_running_loop().run_in_executor(None, threads.close)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
@@ -128,11 +128,7 @@ class EngineRuntimeService:
     # -- the runtime itself -----------------------------------------------------------------------------------------
 
     async def version(self) -> VersionResponse:
-        try:
-            number = version("pullet")
-        except PackageNotFoundError:
-            number = "0"
-        return VersionResponse(RUNTIME_NAME, number)
+        return VersionResponse(RUNTIME_NAME, await self._threads.run(version, "pullet"))
 
     async def status(self) -> Sequence[RuntimeCondition]:
         missing = await self._threads.run(self._network.missing_plugins)
@@ -169,6 +165,7 @@ class EngineRuntimeService:
 
     async def pod_sandbox_status(self, sandbox_id: str) -> PodSandboxStatus:
         record = self._sandboxes.get(sandbox_id)
+        ips = record.ips if record.phase is SandboxPhase.READY else ()
         return PodSandboxStatus(
             id=record.id,
             metadata=record.config.metadata,
@@ -176,8 +173,8 @@ class EngineRuntimeService:
             created_at=record.created_at,
             labels=record.config.labels,
             annotations=record.config.annotations,
-            ip=next(iter(record.ips), ""),
-            additional_ips=record.ips[1:],
+            ip=next(iter(ips), ""),
+            additional_ips=ips[1:],
             namespaces=record.config.namespaces,
         )
 

@@ -7,6 +7,7 @@ import ctypes
 import os
 import socket
 import struct
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -124,7 +125,7 @@ class Streaming:
         loop = asyncio.get_running_loop()
         refusals = []
         for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-            connection = await _socket_inside(netns, family)
+            connection = await self._threads.run(_socket_inside, netns, family)
             try:
                 await loop.sock_connect(connection, (address, port))
             except OSError as error:
@@ -211,22 +212,25 @@ async def _frames(connection: socket.socket, io: StreamIO) -> None:
             await (io.write_stderr if kind == monitor.STDERR else io.write_stdout)(payload)
 
 
-async def _socket_inside(netns: Path, family: socket.AddressFamily) -> socket.socket:
-    """A socket of the sandbox's network. A thread joins that network to make it, and ends."""
-    thread = WorkerThreads("join-network", 1)
-    try:
-        return await thread.run(_make_socket, netns, family)
-    finally:
-        thread.close()
+def _socket_inside(netns: Path, family: socket.AddressFamily) -> socket.socket:
+    """A socket of the sandbox's network, made by a thread that joins that network and ends. Blocking."""
+    made: list[socket.socket | CriError] = []
+    thread = threading.Thread(target=lambda: made.append(_make_socket(netns, family)), name="join-network")
+    thread.start()
+    thread.join()
+    (result,) = made
+    if isinstance(result, CriError):
+        raise result
+    return result
 
 
-def _make_socket(netns: Path, family: socket.AddressFamily) -> socket.socket:
+def _make_socket(netns: Path, family: socket.AddressFamily) -> socket.socket | CriError:
     if netns.exists():  # not so in the machine's own network
         descriptor = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
         try:
             libc = ctypes.CDLL(None, use_errno=True)
             if libc.setns(descriptor, _CLONE_NEWNET) != 0:
-                raise CriError(f"cannot join the network of the sandbox: {os.strerror(ctypes.get_errno())}")
+                return CriError(f"cannot join the network of the sandbox: {os.strerror(ctypes.get_errno())}")
         finally:
             os.close(descriptor)
     connection = socket.socket(family, socket.SOCK_STREAM)

@@ -26,6 +26,7 @@ from pullet.ociruntime.errors import OciRuntimeError
 from pullet.ociruntime.runtime import ENVIRONMENT, OciRuntime, last_message, name_missing_executable
 
 _CHUNK_BYTES = 1 << 16
+_REAP_SECONDS = 2.0  # killed first, the runtime would leave a zombie that holds up the end of the whole container
 
 
 class Terminal:
@@ -108,12 +109,16 @@ class ExecSession:
                 return name_missing_executable(last_message(log))
         return ""
 
-    def kill(self) -> None:
-        """SIGKILL to the process in the container and to the runtime that waits for it. Blocking for a moment."""
+    async def kill(self, threads: WorkerThreads) -> None:
+        """SIGKILL to the process in the container; the runtime that waits for it then ends by itself, or is made to."""
         with suppress(OSError, ValueError):
-            os.kill(int((self._files / "pid").read_text()), signal.SIGKILL)
+            os.kill(int(await threads.run((self._files / "pid").read_text)), signal.SIGKILL)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_REAP_SECONDS):
+                    await self.process.wait()
         with suppress(ProcessLookupError):
             self.process.kill()
+        await self.process.wait()
 
 
 @asynccontextmanager
@@ -165,8 +170,7 @@ async def open_exec(
             os.close(holder)
         if session is not None:
             if session.process.returncode is None:
-                await threads.run(session.kill)
-                await asyncio.shield(session.process.wait())
+                await session.kill(threads)
             if session.terminal is not None:
                 session.terminal.close()
         await threads.run(_remove, files)
