@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import FileIO
 from pathlib import Path
 
@@ -107,6 +107,18 @@ class ContentStore:
         """Whether the blob's bytes still hash to its digest. Raises ContentNotFoundError."""
         with self.open(digest) as file:
             return hashlib.file_digest(file, Digest(digest).algorithm).hexdigest() == Digest(digest).hex
+
+    def remove_unreferenced(self, is_referenced: Callable[[sqlite3.Connection], frozenset[str]]) -> dict[str, int]:
+        """Remove every blob that `is_referenced`, asked inside the deciding transaction, does not name.
+
+        Gives the digests removed with their bytes.
+        """
+
+        def decide(db: sqlite3.Connection) -> dict[str, int]:
+            wanted = is_referenced(db)
+            return {digest: self.remove(digest) for digest, _ in tuple(self.list()) if digest not in wanted}
+
+        return self._database.write_blocking(decide)
 
     # -- who wants it kept
     def retain(self, owner: str, digests: Iterable[str]) -> None:

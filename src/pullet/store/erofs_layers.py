@@ -14,7 +14,7 @@ from pullet.oci.digest import DiffID, Digest
 from pullet.oci.layer_entry import LayerEntryError
 from pullet.store.erofs_image import SUPERBLOCK_AT, build_image
 from pullet.store.errors import disk_full_named
-from pullet.store.layer_form import TarSource, layer_path, sweep_names
+from pullet.store.layer_form import TarSource, detach_into, layer_path, sweep_names
 from pullet.store.layer_records import Layer, LayerForm
 from pullet.store.layer_tree import DATA_START, LayerTree, Node
 from pullet.store.settings import UnpackLimits
@@ -49,7 +49,7 @@ class ErofsLayers:
         """The tar, as it came."""
         return TarSource(layer.path, DATA_START, layer.tar_bytes)
 
-    def verify(self, layer: Layer) -> bool:
+    def verify(self, layer: Layer) -> bool | None:
         """Hash the tar inside against the DiffID, and build the metadata anew from it to compare with what is there."""
         digest = hashlib.new(Digest(layer.diff_id).algorithm)
         tree = LayerTree()
@@ -86,9 +86,13 @@ class ErofsLayers:
             finally:
                 os.close(descriptor)
 
-    def delete(self, diff_id: str) -> None:
-        """Unlink; what has it mounted keeps it until then."""
-        self.path(diff_id).unlink(missing_ok=True)
+    def detach(self, diff_id: str) -> Path | None:
+        """Rename into the temporary directory; what has it mounted is not disturbed."""
+        return detach_into(self._temporary, self.path(diff_id))
+
+    def dispose(self, path: Path) -> None:
+        """Unlink."""
+        path.unlink(missing_ok=True)
 
     def sweep(self, known: Collection[str]) -> int:
         """Unlink unfinished and unknown files."""

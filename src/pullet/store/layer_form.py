@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
@@ -81,16 +82,20 @@ class LayerForms(Protocol):
         """The exact tar."""
         ...
 
-    def verify(self, layer: Layer) -> bool:
-        """Whether the layer is whole, judged from its bytes."""
+    def verify(self, layer: Layer) -> bool | None:
+        """Whether the layer is whole, judged from its bytes; None when this form cannot tell."""
         ...
 
     def sync(self, layer: Layer) -> None:
         """Bring the layer to the disk itself."""
         ...
 
-    def delete(self, diff_id: str) -> None:
-        """Remove it; absent is no error."""
+    def detach(self, diff_id: str) -> Path | None:
+        """Make it invisible, by one rename, and say where it lies now; None if it is not here."""
+        ...
+
+    def dispose(self, path: Path) -> None:
+        """Free the space of what `detach` gave. What a crash leaves of it, `sweep` removes."""
         ...
 
     def sweep(self, known: Collection[str]) -> int:
@@ -113,3 +118,13 @@ def sweep_names(root: Path, known: Collection[str], remove: Callable[[Path], Non
                 remove(path)
                 removed += 1
     return removed
+
+
+def detach_into(temporary: Path, path: Path) -> Path | None:
+    """Rename `path` into the temporary directory under a name of its own."""
+    target = temporary / f"gone.{os.getpid()}.{threading.get_ident()}.{path.name}"
+    try:
+        path.rename(target)
+    except FileNotFoundError:
+        return None
+    return target

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -14,6 +17,7 @@ from pullet.kit.sqlite import Database
 from pullet.oci.digest import DiffID
 from pullet.store.metadata import to_text
 
+T = TypeVar("T")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -141,6 +145,17 @@ class LayerRecords:
         self._database.write_blocking(
             lambda db: db.execute("DELETE FROM layers WHERE diff_id = ? AND form = ?", (diff_id, form.value))
         )
+
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """One transaction over several tables."""
+        return self._database.write_blocking(work)
+
+    def remove_others(self, db: sqlite3.Connection, form: LayerForm, wanted: frozenset[str]) -> builtins.list[str]:
+        """Within a transaction, forget every layer that is not wanted; gives their DiffIDs."""
+        known = [diff_id for (diff_id,) in db.execute("SELECT diff_id FROM layers WHERE form = ?", (form.value,))]
+        gone = sorted(diff_id for diff_id in known if diff_id not in wanted)
+        db.executemany("DELETE FROM layers WHERE diff_id = ? AND form = ?", [(name, form.value) for name in gone])
+        return gone
 
     def mark_synced(self, diff_id: str, form: LayerForm) -> None:
         """The layer's bytes are on the disk itself."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 import hashlib
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -125,8 +127,11 @@ class Layers:
         """
         return self._form.open_tar(self._required(diff_id))
 
-    def verify(self, diff_id: str) -> bool:
-        """Whether the layer's bytes still give its DiffID. Raises ContentNotFoundError."""
+    def verify(self, diff_id: str) -> bool | None:
+        """Whether the layer's bytes still give its DiffID; None where the form cannot tell.
+
+        Raises ContentNotFoundError.
+        """
         return self._form.verify(self._required(diff_id))
 
     def _required(self, diff_id: str) -> Layer:
@@ -147,8 +152,27 @@ class Layers:
     def _delete(self, diff_id: str) -> int:
         found = self._records.get(diff_id, self._form.form, self._form.path(diff_id))
         self._records.remove(diff_id, self._form.form)
-        self._form.delete(diff_id)
+        gone = self._form.detach(diff_id)
+        if gone is not None:
+            self._form.dispose(gone)
         return found[0].disk_bytes if found else 0
+
+    def remove_unreferenced(self, is_referenced: Callable[[sqlite3.Connection], frozenset[str]]) -> builtins.list[str]:
+        """Remove every layer that `is_referenced`, asked inside the deciding transaction, does not name.
+
+        Whoever takes a lease later finds the layer gone; whoever took it before is seen. Gives the DiffIDs removed.
+        """
+
+        def decide(db: sqlite3.Connection) -> builtins.list[tuple[str, Path | None]]:
+            wanted = is_referenced(db)
+            names = self._records.remove_others(db, self._form.form, wanted)
+            return [(name, self._form.detach(name)) for name in names]
+
+        gone = self._records.write(decide)
+        for _, path in gone:
+            if path is not None:
+                self._form.dispose(path)
+        return [name for name, _ in gone]
 
     def sweep_leftovers(self) -> int:
         """Remove files that no row names and unfinished ones: what a crash left. Only while nothing unpacks.

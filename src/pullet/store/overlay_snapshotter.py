@@ -139,11 +139,11 @@ class OverlaySnapshotter:
             place = self._place(key)
             target = place / "rootfs"
             known = self._records.get(key)
-            stack = [self._required(diff_id) for diff_id in diff_ids]
             record = self._records.ensure(key, kind, self._layers.form, diff_ids)
             if is_mount_point(target):
                 return MountedRoot(key, target, kind)
             try:
+                stack = [self._required(diff_id) for diff_id in diff_ids]
                 with disk_full_named(self._root):
                     self._mount(record, stack, place)
             except BaseException:

@@ -78,4 +78,4 @@ def _try_mount(root: Path, backing: ErofsBacking) -> None:
         finally:
             unmount(target, MNT_DETACH)
     finally:
-        layers.delete(diff_id)
+        layers.dispose(layer.path)

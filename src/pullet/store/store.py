@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from pullet.kit.clock import Clock
+from pullet.store.check import Checker, Finding
 from pullet.store.content import ContentStore
+from pullet.store.directory_layers import DirectoryLayers
 from pullet.store.erofs_layers import ErofsLayers
 from pullet.store.errors import StoreLockedError
+from pullet.store.gc import Collected, Collector
 from pullet.store.images import Images
 from pullet.store.layer_form import LayerForms
-from pullet.store.layer_mounts import ErofsMounts, LayerDirectories
+from pullet.store.layer_mounts import ErofsMounts, LayerDirectories, PlainDirectories
 from pullet.store.layer_records import LayerRecords, read_boot_id
 from pullet.store.layers import Layers
 from pullet.store.leases import Leases
@@ -23,6 +27,7 @@ from pullet.store.probe import ProbeResult, probe
 from pullet.store.settings import StoreSettings
 from pullet.store.snapshot_records import SnapshotRecords
 from pullet.store.snapshotter import Snapshotter
+from pullet.store.usage import Filesystem, StoreUsage, UsageMeter, measure_filesystem
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,17 @@ class Store:
             form=form.form,
         )
 
+        self._collector = Collector(
+            database=self._database, content=self.content, layers=self.layers, layer_records=self.layer_records
+        )
+        self._meter = UsageMeter(
+            images=self.images, layers=self.layers, content=self.content, leases=self.leases,
+            snapshots=self.snapshot_records,
+        )  # fmt: skip
+
     def _form(self) -> tuple[LayerForms, LayerDirectories]:
-        assert self._probe.backing is not None
+        if self._probe.backing is None:
+            return DirectoryLayers(self.root, self.settings.limits), PlainDirectories()
         return ErofsLayers(self.root, self.settings.limits), ErofsMounts(self.root, self._probe.backing)
 
     @classmethod
@@ -99,6 +113,27 @@ class Store:
     def status(self) -> StoreStatus:
         """Which snapshotter was chosen, and why."""
         return StoreStatus(self.root, self.snapshots.form, self._probe.explanation)
+
+    def gc(self, *, is_plan: bool = False) -> Collected:
+        """Remove every layer and blob that no image, snapshot, lease or repository needs (or say which would go)."""
+        return self._collector.plan() if is_plan else self._collector.collect()
+
+    def usage(self) -> StoreUsage:
+        """Disk use per image, unique and shared."""
+        return self._meter.measure()
+
+    def freed_by_removing(self, image_ids: Collection[str]) -> int:
+        """Bytes that removing these images together, and collecting, would free."""
+        return self._meter.freed_by_removing(image_ids)
+
+    def filesystem(self) -> Filesystem:
+        """The file system that holds the store."""
+        return measure_filesystem(self.root)
+
+    def check(self, *, repair: bool = False) -> tuple[Finding, ...]:
+        """Verify everything here against its digest and report (or mend) what is wrong. Takes long."""
+        checker = Checker(content=self.content, layers=self.layers, images=self.images, collector=self._collector)
+        return checker.check(repair=repair)
 
     def close(self) -> None:
         """Stop the background work and let go of the store. Snapshots stay mounted."""

@@ -1,0 +1,325 @@
+"""Extracts a tar stream into a directory, for layers that cannot be mounted from their file.
+
+Nothing is ever resolved on the host's tree: the directory of an entry is opened by openat2 with the layer's root as
+`/`, the entry itself is made by its last name relative to that descriptor, and a name that exists is taken away first.
+What the sequence of entries means to overlayfs is the same as in `layer_tree`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from pullet.oci.layer_entry import LayerEntryError, Marker, parse_whiteout
+from pullet.store import tar_stream
+from pullet.store.directory_cache import DirectoryCache
+from pullet.store.layer_records import LayerNeeds, RootMetadata
+from pullet.store.safe_paths import path_of
+from pullet.store.settings import UnpackLimits
+from pullet.store.tar_stream import TarMember, TarWalker
+
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NODE_BITS: Final = {
+    tar_stream.CHARACTER: stat.S_IFCHR,
+    tar_stream.BLOCK_DEVICE: stat.S_IFBLK,
+    tar_stream.FIFO: stat.S_IFIFO,
+}
+
+
+class TreeExtractor:
+    """A TarSink over an empty directory. Feed the tar through `walk`, then `finish`."""
+
+    def __init__(self, root: Path, limits: UnpackLimits, *, overlay_prefix: str = "trusted.overlay.") -> None:
+        self._walker = TarWalker(self, limits)
+        self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._directories = DirectoryCache(self._root_fd, on_made=self._note_implied)
+        self._opaque = f"{overlay_prefix}opaque"
+        self._umask = _read_umask()
+        self._metadata: dict[bytes, tuple[int, int]] = {}  # of directories: nanoseconds, mode; set last
+        self._implied: set[bytes] = set()
+        self._late: dict[bytes, bytes] = {}
+        self._root: TarMember | None = None
+        self._is_root_opaque = False
+        self._chunk = memoryview(b"")
+        self._chunk_at = 0
+        self._fed = 0
+        self._file: _OpenFile | None = None
+
+    def walk(self, data: bytes) -> None:
+        """The next bytes of the tar. Raises TarFormatError, LayerEntryError, OSError."""
+        self._chunk, self._chunk_at = memoryview(data), self._fed
+        self._fed += len(data)
+        if self._file is not None:
+            self._pour(self._file, 0)
+        self._walker.feed(data)
+
+    def finish(self) -> LayerNeeds:
+        """The tar is over: late links, times of directories; says what only the layers below can tell."""
+        self._walker.finish()
+        lower_links = tuple((path, target) for path, target in self._late.items() if not self._try_link(path, target))
+        for path, _ in lower_links:
+            self._directories.parent(path)
+        for path, (moment, mode) in sorted(self._metadata.items(), reverse=True):
+            with self._directories.opened(path) as descriptor:
+                os.chmod(path_of(descriptor), mode)
+                os.utime(path_of(descriptor), ns=(moment, moment))
+        root = self._root
+        return LayerNeeds(
+            implied_directories=tuple(sorted(self._implied)),
+            lower_links=lower_links,
+            root=None
+            if root is None
+            else RootMetadata(root.mode, root.uid, root.gid, root.mtime, root.nanoseconds, dict(root.xattrs)),
+            is_root_opaque=self._is_root_opaque,
+        )
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        if self._file is not None:
+            os.close(self._file.descriptor)
+            self._file = None
+        self._directories.close()
+        if self._root_fd >= 0:
+            os.close(self._root_fd)
+            self._root_fd = -1
+
+    # -- TarSink
+    def add_file(self, path: bytes, mode: int, uid: int, gid: int, mtime: int, size: int, offset: int) -> None:
+        """A plain regular file."""
+        member = TarMember(
+            type=tar_stream.REGULAR,
+            path=path,
+            mode=mode,
+            uid=uid,
+            gid=gid,
+            mtime=mtime,
+            nanoseconds=0,
+            size=size,
+            offset=offset,
+            stored_bytes=size,
+        )
+        self.add(member)
+
+    def add(self, member: TarMember) -> None:
+        """Any member."""
+        path = member.path
+        if len(path) > 4095 or len(path.rpartition(b"/")[2]) > 255:
+            raise LayerEntryError(path, "a name longer than 255 or a path longer than 4095 bytes")
+        if not path:
+            if member.type != tar_stream.DIRECTORY:
+                raise LayerEntryError(path, "only a directory can be the root")
+            self._root = member
+            return
+        if member.type != tar_stream.DIRECTORY and self._marker(path):
+            return
+        parent, real = self._directories.parent(path)
+        name = path.rpartition(b"/")[2]
+        self._late.pop(real, None)
+        if member.type == tar_stream.REGULAR:
+            self._add_regular(parent, real, name, member)
+        elif member.type == tar_stream.DIRECTORY:
+            self._add_directory(parent, real, name, member)
+        elif member.type == tar_stream.HARD_LINK:
+            if not self._try_link(path, member.link):
+                self._take_away(parent, real, name)
+                self._late[real] = member.link
+        else:
+            self._add_other(parent, real, name, member)
+
+    # -- kinds of entries
+    def _add_regular(self, parent: int, real: bytes, name: bytes, member: TarMember) -> None:
+        mode = member.mode
+        try:
+            descriptor = os.open(name, _CREATE, mode & 0o777, dir_fd=parent)
+        except FileExistsError:
+            self._take_away(parent, real, name)
+            descriptor = os.open(name, _CREATE, mode & 0o777, dir_fd=parent)
+        try:
+            if member.uid or member.gid:
+                os.fchown(descriptor, member.uid, member.gid)
+            if mode & (self._umask | 0o7000):
+                os.fchmod(descriptor, mode)
+            for key, value in member.xattrs.items():
+                _set_xattr(descriptor, key, value, member.path)
+            if member.sparse is not None:
+                os.ftruncate(descriptor, member.size)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        moment = member.mtime * 1_000_000_000 + member.nanoseconds
+        pieces = member.sparse if member.sparse is not None else ((0, member.size),)
+        self._pour(_OpenFile(descriptor, moment, pieces), member.offset - self._chunk_at)
+
+    def _pour(self, file: _OpenFile, at: int) -> None:
+        """Write what the current chunk holds of the file from `at` on; keep it open if that is not all."""
+        self._file = file
+        chunk = self._chunk
+        while file.left:
+            piece = chunk[at : at + file.left]
+            if not piece:
+                return
+            written = os.pwrite(file.descriptor, piece, file.offset)
+            at += written
+            file.advance(written)
+        self._file = None
+        os.utime(file.descriptor, ns=(file.moment, file.moment))
+        os.close(file.descriptor)
+
+    def _add_directory(self, parent: int, real: bytes, name: bytes, member: TarMember) -> None:
+        is_opaque = False
+        try:
+            os.mkdir(name, 0o700, dir_fd=parent)
+        except FileExistsError:
+            if not stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
+                self._take_away(parent, real, name)
+                os.mkdir(name, 0o700, dir_fd=parent)
+                is_opaque = True
+        self._implied.discard(real)
+        with self._directories.opened(real) as descriptor:
+            os.chown(path_of(descriptor), member.uid, member.gid)
+            if is_opaque:
+                os.setxattr(path_of(descriptor), self._opaque, b"y")
+            for present in os.listxattr(path_of(descriptor)):
+                if present != self._opaque and os.fsencode(present) not in member.xattrs:
+                    os.removexattr(path_of(descriptor), present)
+            for key, value in member.xattrs.items():
+                _set_xattr(path_of(descriptor), key, value, member.path)
+        self._metadata[real] = (member.mtime * 1_000_000_000 + member.nanoseconds, member.mode)
+
+    def _add_other(self, parent: int, real: bytes, name: bytes, member: TarMember) -> None:
+        """Symbolic links, devices, fifos."""
+        if member.type == tar_stream.CHARACTER and member.major == member.minor == 0:
+            return  # overlayfs would take it for a whiteout; the device does not exist
+        self._take_away(parent, real, name)
+        if member.type == tar_stream.SYMLINK:
+            os.symlink(member.link, name, dir_fd=parent)
+            self._directories.forget()  # a link may now be on the way of a directory looked up before
+        else:
+            os.mknod(name, _NODE_BITS[member.type] | 0o600, os.makedev(member.major, member.minor), dir_fd=parent)
+        os.chown(name, member.uid, member.gid, dir_fd=parent, follow_symlinks=False)
+        if member.type != tar_stream.SYMLINK:
+            os.chmod(name, member.mode, dir_fd=parent)  # no link: it was made a moment ago
+        for key, value in member.xattrs.items():
+            _set_xattr(path_of(parent) + b"/" + name, key, value, member.path, follow=False)
+        moment = member.mtime * 1_000_000_000 + member.nanoseconds
+        os.utime(name, ns=(moment, moment), dir_fd=parent, follow_symlinks=False)
+
+    def _try_link(self, path: bytes, target: bytes) -> bool:
+        """Link `path` to `target` if that is in this layer."""
+        found = self._directories.find_parent(target)
+        if found is None:
+            return False
+        target_name = target.rpartition(b"/")[2]
+        try:
+            status = os.lstat(target_name, dir_fd=found[0])
+        except (FileNotFoundError, ValueError):
+            return False
+        if stat.S_ISDIR(status.st_mode):
+            raise LayerEntryError(path, "a hard link to a directory")
+        if _is_whiteout(status):
+            return False
+        source = os.dup(found[0])  # the cache may close its own while the other parent is looked up
+        try:
+            parent, real = self._directories.parent(path)
+            name = path.rpartition(b"/")[2]
+            with suppress(FileNotFoundError):
+                there = os.lstat(name, dir_fd=parent)
+                if (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino):
+                    return True
+                self._take_away(parent, real, name)
+            os.link(target_name, name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
+        finally:
+            os.close(source)
+        return True
+
+    # -- whiteouts
+    def _marker(self, path: bytes) -> bool:
+        found = parse_whiteout(path)
+        if found is None:
+            return False
+        if found.marker is Marker.IGNORED:
+            return True
+        parent, real = self._directories.parent(path)
+        above = real.rpartition(b"/")[0]
+        if found.marker is Marker.OPAQUE:
+            if above:
+                os.setxattr(path_of(parent), self._opaque, b"y")
+            else:
+                self._is_root_opaque = True
+            return True
+        target = above + b"/" + found.name if above else found.name
+        if target in self._late:
+            return True
+        try:
+            status = os.lstat(found.name, dir_fd=parent)
+        except FileNotFoundError:
+            os.mknod(found.name, stat.S_IFCHR, 0, dir_fd=parent)
+            return True
+        if stat.S_ISDIR(status.st_mode):
+            with self._directories.opened(target) as descriptor:
+                os.setxattr(path_of(descriptor), self._opaque, b"y")
+        return True
+
+    # -- the tree
+    def _note_implied(self, real: bytes, is_opaque: bool) -> None:
+        self._implied.add(real)
+        self._metadata[real] = (0, 0o755)
+        if is_opaque:
+            with self._directories.opened(real) as descriptor:
+                os.setxattr(path_of(descriptor), self._opaque, b"y")
+
+    def _take_away(self, parent: int, real: bytes, name: bytes) -> None:
+        """Remove what is there, with all below it."""
+        try:
+            os.unlink(name, dir_fd=parent)
+            return
+        except FileNotFoundError:
+            return
+        except (IsADirectoryError, PermissionError):
+            pass
+        shutil.rmtree(name, dir_fd=parent)
+        self._directories.forget()
+        prefix = real + b"/"
+        for known in (self._metadata, self._late):
+            for path in [path for path in known if path == real or path.startswith(prefix)]:
+                del known[path]
+        self._implied = {path for path in self._implied if path != real and not path.startswith(prefix)}
+
+
+class _OpenFile:
+    """A regular file being written: where its next bytes go."""
+
+    def __init__(self, descriptor: int, moment: int, pieces: Sequence[tuple[int, int]]) -> None:
+        self.descriptor, self.moment = descriptor, moment
+        self._pieces: Iterator[tuple[int, int]] = iter(pieces)
+        self.offset, self.left = next(self._pieces, (0, 0))
+
+    def advance(self, count: int) -> None:
+        """`count` bytes of the current piece are written."""
+        self.offset, self.left = self.offset + count, self.left - count
+        if not self.left:
+            self.offset, self.left = next(self._pieces, (0, 0))
+
+
+def _is_whiteout(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def _set_xattr(file: int | bytes, name: bytes, value: bytes, entry: bytes, *, follow: bool = True) -> None:
+    try:
+        os.setxattr(file, name, value, follow_symlinks=follow)
+    except OSError as error:
+        text = f"this file system does not take extended attribute {name!r} of {len(value)} bytes: {error.strerror}"
+        raise LayerEntryError(entry, text) from error
+
+
+def _read_umask() -> int:
+    """The process's umask, without changing it."""
+    found = re.search(r"^Umask:\s*([0-7]+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(found[1], 8) if found else 0o777
