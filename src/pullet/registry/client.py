@@ -38,7 +38,7 @@ from pullet.registry.errors import (
 from pullet.registry.hosts import HostsConfig
 from pullet.registry.response import Response
 from pullet.registry.settings import RegistrySettings
-from pullet.registry.transport import Caller, Request, Transport, default_user_agent
+from pullet.registry.transport import Caller, Request, Transport
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ class RegistryClient:
             connections=self._connections,
             authorizer=Authorizer(clock=clock),
             limits=self._settings.retry,
-            user_agent=user_agent or default_user_agent(),
+            user_agent=user_agent,
         )
         self._lock = threading.Lock()
         self._unhealthy_until: dict[str, float] = {}
@@ -84,6 +84,10 @@ class RegistryClient:
     def close(self) -> None:
         """Close idle connections; requests under way end with their callers."""
         self._connections.close()
+
+    def hosts(self, reference: Reference) -> tuple[str, ...]:
+        """The hosts (with ports) that serve `reference`, in the configured order. Raises HostsConfigError."""
+        return tuple(endpoint.host for endpoint in self._hosts.endpoints(reference.domain))
 
     def resolve(self, reference: Reference, caller: Caller) -> ResolvedManifest:
         """What `reference` stands for: one HEAD where the registry is well-behaved.

@@ -51,7 +51,13 @@ class RegistryError(PulletError):
 
 
 class StatusError(RegistryError):
-    """An answer with an error status, with the registry's own messages."""
+    """An answer with an error status, with the registry's own messages.
+
+    `is_token_request`: the answer was the token server's; `was_anonymous` then says that no credential was sent to it.
+    """
+
+    is_token_request: bool = False
+    was_anonymous: bool = False
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ import http.client
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from typing import Final
 from urllib.parse import urljoin, urlsplit
@@ -77,8 +78,9 @@ class Request:
     headers: Mapping[str, str]
 
 
+@cache
 def default_user_agent() -> str:
-    """`pullet/<version>`."""
+    """`pullet/<version>`. Reads the package's metadata from disk, once."""
     return f"pullet/{version('pullet')}"
 
 
@@ -92,7 +94,7 @@ class Transport:
         connections: Connections,
         authorizer: Authorizer,
         limits: RetryLimits,
-        user_agent: str,
+        user_agent: str | None,
     ) -> None:
         self._clock, self._connections, self._authorizer = clock, connections, authorizer
         self._limits, self._user_agent = limits, user_agent
@@ -166,6 +168,9 @@ class Transport:
                 with response:
                     return response.read_all(MAX_TOKEN_BYTES)
             except (StatusError, RegistryUnavailableError) as error:
+                if isinstance(error, StatusError):
+                    error.is_token_request = True
+                    error.was_anonymous = authorization is None and not token.body
                 pause = self._pause_before_retry(error, attempt)
                 if attempt == self._limits.tries or pause is None:
                     raise
@@ -185,7 +190,7 @@ class Transport:
         first = _origin(url)
         for _ in range(MAX_REDIRECTS + 1):
             at_home = _origin(url) == first
-            sent = {"User-Agent": self._user_agent, **headers}
+            sent = {"User-Agent": self._user_agent or default_user_agent(), **headers}
             if at_home:
                 sent.update(endpoint.headers)
                 if authorization is not None:

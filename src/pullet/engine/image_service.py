@@ -1,0 +1,174 @@
+"""ImageService in process: images of one store, pulled by one registry client.
+
+Also gives progress, reports and pins (cri.extensions).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from pullet.cri.errors import InvalidArgumentError, NotFoundError
+from pullet.cri.extensions import PullProgressUpdate, PullReport
+from pullet.cri.types import AuthConfig, FilesystemUsage, Image, ImageSpec, PodSandboxConfig
+from pullet.engine.credential import to_credential
+from pullet.engine.errors import invalid_reference
+from pullet.engine.pull import ImagePuller, PullLimits
+from pullet.engine.pull_plan import LocalSource
+from pullet.engine.pull_progress import PullBoard
+from pullet.kit.clock import Clock
+from pullet.kit.worker_threads import WorkerThreads
+from pullet.oci.digest import ImageID
+from pullet.oci.image_config import decode_image_config
+from pullet.oci.platform import Platform, parse_platform
+from pullet.oci.reference import Reference, ReferenceInvalidError, parse_normalized
+from pullet.registry.client import RegistryClient
+from pullet.store.images import ImageRecord
+from pullet.store.store import Store
+
+_ID: Final = re.compile(r"(?:sha256:)?([a-f0-9]{6,64})")
+_FULL_ID_LENGTH: Final = 64
+
+
+class EngineImageService:
+    """ImageService, PullProgress, ReportingPull and PinImage over a store and a registry client.
+
+    Pulls run in `group`; `close` ends its threads once that group is done.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        registry: RegistryClient,
+        group: asyncio.TaskGroup,
+        clock: Clock,
+        platform: Platform | None = None,
+        local_source: LocalSource | None = None,
+        limits: PullLimits | None = None,
+    ) -> None:
+        self._store, self._clock = store, clock
+        self._board = PullBoard(clock)
+        self._puller = ImagePuller(
+            store=store,
+            registry=registry,
+            group=group,
+            board=self._board,
+            platform=platform or parse_platform(os.uname().machine),
+            local_source=local_source,
+            limits=limits or PullLimits(),
+        )
+        self._threads = WorkerThreads("images", 2)
+        self._users: dict[ImageID, tuple[int | None, str]] = {}  # of configs seen; an id never changes its config
+
+    def close(self) -> None:
+        """End the threads. Blocking; no call may be under way."""
+        self._puller.close()
+        self._threads.close()
+
+    async def list_images(self) -> Sequence[Image]:
+        return await self._threads.run(lambda: [self._image(record) for record in self._store.images.list()])
+
+    async def image_status(self, image: ImageSpec) -> Image | None:
+        record = await self._threads.run(self._find, image.image)
+        return None if record is None else await self._threads.run(self._image, record)
+
+    async def pull_image(
+        self, image: ImageSpec, auth: AuthConfig | None, sandbox: PodSandboxConfig | None = None
+    ) -> str:
+        return await self.pull_image_reporting(image, auth, sandbox, lambda _report: None)
+
+    async def pull_image_reporting(
+        self,
+        image: ImageSpec,
+        auth: AuthConfig | None,
+        sandbox: PodSandboxConfig | None,
+        on_report: Callable[[PullReport], None],
+    ) -> str:
+        try:
+            reference = parse_normalized(image.image).with_default_tag()
+        except ReferenceInvalidError as error:
+            raise invalid_reference(image.image, error) from error
+        if reference.digest is not None:  # a tag beside a digest says nothing
+            reference = Reference(reference.domain, reference.path, digest=reference.digest)
+        outcome = await self._puller.pull(reference, to_credential(auth, reference.domain))
+        on_report(outcome.report)
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome.report.image_ref
+
+    async def remove_image(self, image: ImageSpec) -> None:
+        def remove() -> None:
+            record = self._find(image.image)
+            if record is not None:
+                self._store.images.remove(record.id)
+
+        await self._threads.run(remove)
+
+    async def image_fs_info(self) -> Sequence[FilesystemUsage]:
+        return [await self._threads.run(self._usage)]
+
+    def pull_progress(self) -> Sequence[PullProgressUpdate]:
+        """Every pull under way."""
+        return self._board.snapshot()
+
+    async def set_pinned(self, image: ImageSpec, *, is_pinned: bool) -> None:
+        def pin() -> None:
+            record = self._find(image.image)
+            if record is None:
+                raise NotFoundError(f"image {image.image!r}: not found")
+            self._store.images.set_pinned(record.id, is_pinned=is_pinned)
+
+        await self._threads.run(pin)
+
+    def _find(self, image: str) -> ImageRecord | None:
+        """By name, else by id or the beginning of one. Source: containerd internal/cri/server/images, LocalResolve."""
+        identifier = _ID.fullmatch(image)
+        try:
+            reference = parse_normalized(image).with_default_tag()
+        except ReferenceInvalidError as error:
+            if identifier is None:
+                raise InvalidArgumentError(str(invalid_reference(image, error))) from error
+        else:
+            separator, version = ("@", reference.digest) if reference.digest else (":", reference.tag)
+            found = self._store.images.find(f"{reference.repository}{separator}{version}")
+            if found is not None or identifier is None:
+                return found
+        full = f"sha256:{identifier[1]}"
+        if len(identifier[1]) == _FULL_ID_LENGTH:
+            return self._store.images.find(full)
+        matches = [record for record in self._store.images.list() if record.id.startswith(full)]
+        return matches[0] if len(matches) == 1 else None
+
+    def _image(self, record: ImageRecord) -> Image:
+        uid, username = self._user(record.id)
+        return Image(
+            id=record.id,
+            repo_tags=tuple(sorted(record.tags)),
+            repo_digests=tuple(sorted(record.digests)),
+            size_bytes=record.size_bytes,
+            uid=uid,
+            username=username,
+            is_pinned=record.is_pinned,
+        )
+
+    def _user(self, image_id: ImageID) -> tuple[int | None, str]:
+        found = self._users.get(image_id)
+        if found is None:
+            config = decode_image_config(self._store.content.read(image_id)).value
+            name = config.defaults.user.partition(":")[0]
+            found = (int(name), "") if name.isdecimal() else (None, name)
+            self._users[image_id] = found
+        return found
+
+    def _usage(self) -> FilesystemUsage:
+        usage = self._store.usage()
+        return FilesystemUsage(
+            mountpoint=str(self._store.root),
+            used_bytes=usage.layer_bytes + usage.blob_bytes,
+            inodes_used=usage.layer_count + usage.blob_count,
+            timestamp=int(self._clock.now().timestamp() * 1_000_000_000),
+        )

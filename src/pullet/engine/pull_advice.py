@@ -1,0 +1,94 @@
+"""The smallest thing to do about a failed pull, as one plain sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from pullet.base.errors import PulletError
+from pullet.engine.pull_errors import NoPlatformError, NotAnImageError
+from pullet.oci.manifest import ManifestInvalidError
+from pullet.registry.errors import (
+    BlobUnknownError,
+    CertificateError,
+    ContentMismatchError,
+    DeniedError,
+    HostsConfigError,
+    ManifestUnknownError,
+    PlainHttpError,
+    RegistryUnavailableError,
+    TlsExpectedError,
+    TooManyRequestsError,
+    UnauthorizedError,
+)
+from pullet.store.errors import (
+    DiffIDMismatchError,
+    DigestMismatchError,
+    DiskFullError,
+    LayerCorruptError,
+    SizeMismatchError,
+)
+
+_PUSH_AGAIN: Final = "the registry lost a part of the image: push the image again"
+_DAMAGED_ON_THE_WAY: Final = (
+    "what the registry sends is damaged: check proxies and mirrors in between, or push the image again"
+)
+_DAMAGED: Final = "the image itself is damaged: build and push it again"
+_OLD_CLIENT: Final = "push the image again with a current client"
+
+
+def _unauthorized(error: UnauthorizedError) -> str:
+    if error.had_credential:
+        return "the registry refused this user or password: renew the pull secret and check its server key"
+    return (
+        "add an imagePullSecret for this registry (kubectl create secret docker-registry), or correct the "
+        "repository's name: some registries answer 401 for what does not exist"
+    )
+
+
+def _unavailable(error: RegistryUnavailableError) -> str:
+    if "lookup" in error.detail:
+        return f"the name {error.host} does not resolve on this node: check its spelling and the node's DNS"
+    return f"check that {error.host} is reachable from this node"
+
+
+def _setting(error: RegistryUnavailableError) -> str:
+    return error.advice.format(host=error.host)
+
+
+def _platform(error: NoPlatformError) -> str:
+    return f"build the image for {error.wanted}; it is there for {error.available}"
+
+
+_ADVICE: Final[dict[type[PulletError], str | Callable[[Any], str]]] = {
+    ManifestUnknownError: _PUSH_AGAIN,
+    BlobUnknownError: _PUSH_AGAIN,
+    UnauthorizedError: _unauthorized,
+    DeniedError: "this user may not pull from this repository: ask its owner for read access",
+    TooManyRequestsError: "wait, or log in: registries limit anonymous pulls; a mirror avoids the limit",
+    PlainHttpError: _setting,
+    TlsExpectedError: _setting,
+    CertificateError: _setting,
+    RegistryUnavailableError: _unavailable,
+    HostsConfigError: "correct the file or setting named above",
+    ContentMismatchError: _DAMAGED_ON_THE_WAY,
+    DigestMismatchError: _DAMAGED_ON_THE_WAY,
+    SizeMismatchError: _DAMAGED_ON_THE_WAY,
+    DiffIDMismatchError: _DAMAGED,
+    LayerCorruptError: _DAMAGED,
+    DiskFullError: "remove unused images (pullet images rm) or grow the disk",
+    NoPlatformError: _platform,
+    NotAnImageError: _OLD_CLIENT,
+    ManifestInvalidError: _OLD_CLIENT,
+}
+
+
+def next_step(error: PulletError, *, is_resolving: bool) -> str:
+    """What to do about `error`; "" when there is nothing to say. `is_resolving`: it came while resolving the name."""
+    if isinstance(error, ManifestUnknownError) and is_resolving:
+        return "check the name and tag, or push the image"
+    for kind in type(error).__mro__:
+        advice = _ADVICE.get(kind)
+        if advice is not None:
+            return advice if isinstance(advice, str) else advice(error)
+    return ""
