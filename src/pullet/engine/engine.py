@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from pullet.engine.image_service import EngineImageService
+from pullet.engine.pull import PullLimits
+from pullet.engine.pull_plan import LocalSource
 from pullet.engine.runtime_service import EngineRuntimeService
 from pullet.engine.store_images import StoreImages
 from pullet.kit.clock import Clock
 from pullet.kit.tasks import one_error
 from pullet.kit.worker_threads import WorkerThreads
+from pullet.oci.platform import Platform
 from pullet.ociruntime.cni import NetworkSettings
+from pullet.registry.client import RegistryClient
 from pullet.store.settings import StoreSettings
 from pullet.store.store import Store
 
@@ -23,9 +28,10 @@ DISK_THREADS: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """The parts of an open engine."""
+    """The parts of an open engine: `images` and `runtime` are the node's two CRI services."""
 
     store: Store
+    images: EngineImageService
     runtime: EngineRuntimeService
 
     @classmethod
@@ -35,21 +41,37 @@ class Engine:
         *,
         root: Path,
         clock: Clock,
+        registry: RegistryClient,
         store_settings: StoreSettings | None = None,
         network: NetworkSettings | None = None,
+        platform: Platform | None = None,
+        pull_limits: PullLimits | None = None,
+        local_source: Callable[[Store], LocalSource] | None = None,
     ) -> AsyncIterator[Self]:
         """Open everything below `root` for the block. Leaving it leaves containers running and snapshots mounted.
+
+        The registry client stays the caller's. `local_source` is made from the opened store.
 
         Raises:
             StoreLockedError: another process uses this root.
             RuntimeMissingError: neither crun nor runc is installed.
         """
         threads = WorkerThreads("engine", DISK_THREADS)
+        images: EngineImageService | None = None
         try:
             store = await threads.run(lambda: Store.open(root / "store", clock=clock, settings=store_settings))
             try:
                 with one_error():
                     async with asyncio.TaskGroup() as group:
+                        images = EngineImageService(
+                            store=store,
+                            registry=registry,
+                            group=group,
+                            clock=clock,
+                            platform=platform,
+                            local_source=local_source(store) if local_source is not None else None,
+                            limits=pull_limits,
+                        )
                         runtime = await EngineRuntimeService.open(
                             root=root,
                             images=StoreImages(store),
@@ -59,10 +81,12 @@ class Engine:
                             group=group,
                         )
                         try:
-                            yield cls(store=store, runtime=runtime)
+                            yield cls(store=store, images=images, runtime=runtime)
                         finally:
                             await runtime.close()
             finally:
+                if images is not None:
+                    await threads.run(images.close)
                 await threads.run(store.close)
         finally:
             await asyncio.get_running_loop().run_in_executor(None, threads.close)
