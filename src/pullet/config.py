@@ -41,7 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
     registry_hosts: str = "/etc/containerd/certs.d"  # directory of <host>/hosts.toml
     enable_admission_plugins: tuple[str, ...] = ()
     kubernetes_version: str = "1.36"
-    pod_subnet: str = "10.88.0.0/16"
+    pod_subnet: str = ""  # empty: a 10.x.0.0/16 that nobody here routes to, chosen once
     oci_runtime: str = ""  # crun or runc; empty: the first that is there
     store: StoreSection = StoreSection()
     kubelet: dict[str, Any] = msgspec.field(default_factory=dict)

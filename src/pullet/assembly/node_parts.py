@@ -1,0 +1,113 @@
+"""One node: its engine, its journal, its credentials, its kubelet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pullet.assembly.pod_network import node_network
+from pullet.config import Settings
+from pullet.control.images import NodeImages
+from pullet.control.server import NodeControl
+from pullet.engine.engine import Engine
+from pullet.engine.pull_plan import LocalSource
+from pullet.journal.journal import Journal
+from pullet.kit.clock import Clock
+from pullet.kit.worker_threads import WorkerThreads
+from pullet.kubeclient.client import ApiClient
+from pullet.node.node import Node
+from pullet.registry.client import RegistryClient
+from pullet.registry.hosts import HostsConfig, MirrorSettings
+from pullet.store.settings import SnapshotterChoice, StoreSettings
+from pullet.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeParts:
+    """An open node, not yet running."""
+
+    name: str
+    node: Node
+    engine: Engine
+    journal: Journal
+
+    def control(self, clock: Clock) -> NodeControl:
+        """What the control socket offers of this node."""
+
+        async def why(namespace: str, pod: str, container: str) -> list[dict[str, Any]]:
+            passes = await self.journal.passes(namespace, pod, container or None, limit=500)
+            return [one.to_json() for one in passes]
+
+        return NodeControl(images=NodeImages(images=self.engine.images, clock=clock), why=why)
+
+    def details(self) -> dict[str, Any]:
+        """What the node says of itself in `pullet status`."""
+        store = self.engine.store.status()
+        return {"store": str(store.root), "snapshotter": f"{store.snapshotter} ({store.explanation})"}
+
+
+def node_root(settings: Settings, name: str) -> Path:
+    """The directory of one node."""
+    return settings.root_path / "nodes" / name
+
+
+def hosts_config(settings: Settings, registry_url: str) -> HostsConfig:
+    """Where images are fetched: the embedded registry for the hosts it stands in for, then hosts.toml."""
+    mirrors = {host: MirrorSettings(endpoints=(registry_url,)) for host in settings.registry_mirrors}
+    return HostsConfig(certs_directories=(Path(settings.registry_hosts),), mirrors=mirrors)
+
+
+def store_settings(settings: Settings) -> StoreSettings:
+    """The store section."""
+    section = settings.store
+    return StoreSettings(
+        snapshotter=SnapshotterChoice(section.snapshotter), keep_compressed_blobs=section.keep_compressed_blobs
+    )
+
+
+@asynccontextmanager
+async def open_node(
+    *,
+    settings: Settings,
+    name: str,
+    index: int,
+    kubeconfig: Path,
+    registry_url: str,
+    local_source: Callable[[Store], LocalSource] | None,
+    clock: Clock,
+    threads: WorkerThreads,
+) -> AsyncIterator[NodeParts]:
+    """Open everything of one node for the block; containers outlive it."""
+    root = node_root(settings, name)
+    root.mkdir(parents=True, exist_ok=True, mode=0o711)
+    registry = RegistryClient(hosts_config(settings, registry_url), clock=clock)
+    journal = await threads.run(Journal.open, root / "journal.sqlite")
+    api = await ApiClient.open(kubeconfig, threads=threads, user_agent=f"pullet-node/{name}", field_manager="kubelet")
+    network = await threads.run(node_network, settings.root_path, settings.pod_subnet, node_name=name, index=index)
+    try:
+        async with Engine.open(
+            root=root / "engine",
+            clock=clock,
+            registry=registry,
+            store_settings=store_settings(settings),
+            network=network,
+            local_source=local_source,
+        ) as engine:
+            node = Node(
+                name=name,
+                root=root,
+                api=api,
+                images=engine.images,
+                runtime=engine.runtime,
+                journal=journal,
+                clock=clock,
+                settings=settings.node_settings(),
+            )
+            yield NodeParts(name=name, node=node, engine=engine, journal=journal)
+    finally:
+        await api.aclose()
+        await threads.run(registry.close)
+        await threads.run(journal.close)
