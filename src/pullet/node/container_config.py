@@ -76,6 +76,11 @@ class ContainerConfigMaker:
         self._paths, self._environment, self._threads = paths, environment, threads
         self._cluster_domain, self._memory_capacity_bytes = cluster_domain, memory_capacity_bytes
 
+    async def next_attempt_by_logs(self, pod: PodView, container: ContainerView) -> int:
+        """The attempt number of a container the runtime no longer knows: one above its newest log file, else 0."""
+        directory = self._paths.logs(pod) / container.name
+        return await self._threads.run(_next_attempt, directory)
+
     async def make(self, context: ContainerContext) -> ContainerConfig:
         """The config; the files it mounts are on disk when this returns."""
         pod, container = context.pod, context.container
@@ -149,6 +154,13 @@ class ContainerConfigMaker:
             target = self._paths.subpaths(context.pod.uid) / mount.name / context.container.name / str(number)
             path = await bind_subpath(path, subpath, target, self._threads)
         return replace(result, host_path=str(path))
+
+
+def _next_attempt(directory: Path) -> int:
+    if not directory.is_dir():
+        return 0
+    numbers = [int(path.name.partition(".")[0]) for path in directory.iterdir() if path.name[:1].isdecimal()]
+    return max(numbers, default=-1) + 1
 
 
 def _make_message_file(path: Path) -> None:

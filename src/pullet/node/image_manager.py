@@ -12,26 +12,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from pullet.base.errors import PulletError
-from pullet.base.jsonvalue import JsonObject
 from pullet.cri.errors import CriError
 from pullet.cri.services import ImageService
-from pullet.cri.types import Image, ImageSpec, PodSandboxConfig
+from pullet.cri.types import Image, ImageSpec
+from pullet.journal.pass_record import PassRecord
 from pullet.kit.clock import Clock
 from pullet.kube import reasons
-from pullet.kube.pod import PodView
 from pullet.kube.reasons import NORMAL, WARNING
 from pullet.node.container_errors import ImageError
+from pullet.node.ensure_image_pass import EnsureImagePass, ImageRequest
+from pullet.node.events import EventSink
 from pullet.node.image_puller import ImagePuller, PullFailedError, PullOutcome
+from pullet.node.journal_entry import journal_entry
 from pullet.node.pull_manager import AccessVerdict, CredentialLookup, PullManager
 from pullet.oci.reference import ReferenceInvalidError, apply_default_tag, parse_image_name
 from pullet.policy.credential_match import TrackedCredential
 from pullet.policy.image_pull import (
     Pull,
-    PullDecision,
     PullFacts,
     PullPolicy,
     Refuse,
@@ -47,49 +47,11 @@ log = logging.getLogger(__name__)
 
 
 class PassJournal(Protocol):
-    """Where every pass is written down."""
+    """Where every pass is written down; see journal.journal.Journal."""
 
-    async def record(self, entry: EnsureImagePass) -> None:
-        """Keep the entry."""
+    async def append(self, record: PassRecord) -> None:
+        """Keep the record; never raises for a disk that is full."""
         ...
-
-
-class EventSink(Protocol):
-    """Where events go; see kubeclient.event_recorder."""
-
-    def event(self, reference: JsonObject, event_type: str, reason: str, message: str) -> None:
-        """Report without waiting."""
-        ...
-
-
-@dataclass(slots=True)
-class EnsureImagePass:
-    """One pass of ensure_image, as the journal keeps it. Filled on the way; no secret is ever in it."""
-
-    pod: PodView
-    container: str  # empty for an image volume
-    image: str
-    facts: PullFacts | None = None
-    decision: PullDecision | None = None
-    outcome: PullOutcome | None = None
-    image_ref: str = ""
-    reason: str = ""  # empty: the image can be used
-    message: str = ""
-    total_seconds: float = 0.0
-    trace: tuple[str, ...] = ()
-    errors: list[CriError] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageRequest:
-    """One image that a pod needs. `reference` is the events' object: the container, or the pod for image volumes."""
-
-    pod: PodView
-    image: str
-    policy: str
-    reference: JsonObject
-    container: str = ""
-    sandbox: PodSandboxConfig | None = None
 
 
 class ImageManager:
@@ -105,13 +67,14 @@ class ImageManager:
         events: EventSink,
         wording: Wording,
         journal: PassJournal,
+        node_name: str,
         clock: Clock,
         on_pulled: Callable[[PullOutcome, float], None] = lambda _outcome, _seconds: None,
     ) -> None:
         """`pull_manager` None: the gate KubeletEnsureSecretPulledImages is off."""
         self._images, self._puller, self._pull_manager, self._backoff = images, puller, pull_manager, backoff
         self._events, self._wording, self._journal, self._clock = events, wording, journal, clock
-        self._on_pulled = on_pulled
+        self._node_name, self._on_pulled = node_name, on_pulled
 
     async def ensure_image(self, request: ImageRequest, lookup: CredentialLookup) -> str:
         """The image ref to make the container from. `lookup` gives the pod's credentials, at most once per pass.
@@ -128,14 +91,13 @@ class ImageManager:
             raise
         finally:
             entry.total_seconds = self._clock.monotonic() - started
-            await self._journal.record(entry)
+            await self._journal.append(journal_entry(entry, node=self._node_name, at=self._clock.now()))
         return entry.image_ref
 
     async def _ensure(self, request: ImageRequest, lookup: CredentialLookup, entry: EnsureImagePass) -> str:
         spec = self._image_spec(request)
         entry.facts = await self._gather(request, spec, lookup)
         entry.decision = decide_pull(entry.facts)
-        entry.trace = entry.decision.trace
         match entry.decision:
             case UseLocal(image_ref):
                 self._event(request, NORMAL, reasons.PULLED, self._wording.already_present(request.image))

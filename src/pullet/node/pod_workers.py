@@ -87,6 +87,10 @@ class PodSync(Protocol):
         """Clean up after the last container. Raises PodSyncError."""
         ...
 
+    async def remove_pod(self, pod: PodView) -> None:
+        """The API no longer has the pod: remove what is left of it. Raises PodSyncError."""
+        ...
+
 
 def requeue_seconds(error: PodSyncError | None, *, sync_frequency_seconds: float, jitter: float) -> float:
     """How long until the next sync; `jitter` is a random number in [0, 1). Source: spec 16."""
@@ -203,6 +207,13 @@ class PodWorkers:
             await worker.alarm.wait(delay)
         while not worker.is_forgotten:
             await worker.alarm.wait()
+        while True:
+            try:
+                await self._sync.remove_pod(worker.pod)
+                break
+            except PodSyncError as error:
+                log.info("pod not removed yet", extra={"pod": worker.pod.description, "error": str(error)})
+                await self._clock.sleep(self._delay(error))
         self._workers.pop(worker.pod.uid, None)
 
     async def _turn(self, worker: _Worker) -> float:

@@ -50,10 +50,8 @@ class VolumeManager:
     def __init__(self, *, paths: PodPaths, payloads: PayloadSources, threads: WorkerThreads, clock: Clock) -> None:
         self._paths, self._payloads, self._threads, self._clock = paths, payloads, threads, clock
 
-    async def mount(
-        self, pod: PodView, pod_ips: tuple[str, ...], image_refs: Mapping[str, str] | None = None
-    ) -> dict[str, MountedVolume]:
-        """Every volume of the pod, made or refreshed. `image_refs`: image volumes that could be pulled, by name.
+    async def mount(self, pod: PodView, pod_ips: tuple[str, ...]) -> dict[str, MountedVolume]:
+        """Every volume of the pod except image volumes, made or refreshed.
 
         Raises:
             VolumeError: names the first volume that could not be made; the others before it stay.
@@ -61,9 +59,6 @@ class VolumeManager:
         mounted: dict[str, MountedVolume] = {}
         for volume in pod.spec.volumes:
             if volume.image is not None:
-                reference = (image_refs or {}).get(volume.name, "")
-                spec = ImageSpec(reference, user_specified_image=volume.image.reference)
-                mounted[volume.name] = MountedVolume(Path(), is_readonly=True, image=spec)
                 continue
             try:
                 mounted[volume.name] = await self._mount(pod, volume, pod_ips)

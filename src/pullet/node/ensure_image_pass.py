@@ -1,0 +1,41 @@
+"""What one pass of ensure_image asked for, learned and did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pullet.base.jsonvalue import JsonObject
+from pullet.cri.errors import CriError
+from pullet.cri.types import PodSandboxConfig
+from pullet.kube.pod import PodView
+from pullet.node.image_puller import PullOutcome
+from pullet.policy.image_pull import PullDecision, PullFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRequest:
+    """One image that a pod needs. `reference` is the events' object: the container, or the pod for image volumes."""
+
+    pod: PodView
+    image: str
+    policy: str
+    reference: JsonObject
+    container: str = ""
+    sandbox: PodSandboxConfig | None = None
+
+
+@dataclass(slots=True)
+class EnsureImagePass:
+    """One pass, filled on the way. No secret is ever shown of it."""
+
+    pod: PodView
+    container: str  # empty for an image volume
+    image: str
+    facts: PullFacts | None = None
+    decision: PullDecision | None = None
+    outcome: PullOutcome | None = None
+    image_ref: str = ""
+    reason: str = ""  # empty: the image can be used
+    message: str = ""
+    total_seconds: float = 0.0
+    errors: list[CriError] = field(default_factory=list)

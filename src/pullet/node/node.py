@@ -1,0 +1,368 @@
+"""The kubelet of one node: builds its parts, starts and stops them in order.
+
+    start: records recovered ─► node registered ─► pods seen ─► workers, probes, garbage collection, server
+    stop:  no new work ─► workers cancelled ─► events flushed; containers keep running
+
+Containers belong to the runtime: a restarted node finds them again by their labels and goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random as random_module
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pullet.credentials.keyring import Keyring
+from pullet.cri.services import ImageService, RuntimeService
+from pullet.cri.types import VersionResponse
+from pullet.kit.clock import Clock
+from pullet.kit.tasks import Supervisor
+from pullet.kit.worker_threads import WorkerThreads
+from pullet.kube.pod import PodView
+from pullet.kube.secret import SecretView
+from pullet.kubeclient.client import ApiClient
+from pullet.kubeclient.event_recorder import EventRecorder
+from pullet.node.alarm import Alarm
+from pullet.node.container_config import ContainerConfigMaker
+from pullet.node.container_killer import ContainerKiller
+from pullet.node.container_starter import ContainerStarter
+from pullet.node.downward import NodeFacts
+from pullet.node.environment import EnvironmentMaker
+from pullet.node.events import EventSink
+from pullet.node.housekeeping import Housekeeping
+from pullet.node.image_manager import ImageManager, PassJournal
+from pullet.node.image_puller import ImagePuller
+from pullet.node.lifecycle_hooks import LifecycleHooks
+from pullet.node.machine import EMPTY_MACHINE, read_machine
+from pullet.node.node_health import HealthMonitor
+from pullet.node.node_status import NodeIdentity, NodeStatusUpdater
+from pullet.node.object_reader import ObjectReader
+from pullet.node.pleg import Pleg
+from pullet.node.pod_cache import PodCache
+from pullet.node.pod_paths import PodPaths
+from pullet.node.pod_source import PodSource
+from pullet.node.pod_workers import PodWorkers
+from pullet.node.probe_workers import ProbeManager
+from pullet.node.probers import Prober
+from pullet.node.pull_manager import CredentialLookup, PullManager
+from pullet.node.pull_records import PullRecords
+from pullet.node.runtime_manager import RuntimeManager
+from pullet.node.sandbox_config import ResolvConf, dns_config, parse_resolv_conf
+from pullet.node.service_account_tokens import ServiceAccountTokens
+from pullet.node.settings import NodeSettings
+from pullet.node.status_manager import StatusManager
+from pullet.node.sync_pod import PodSyncer
+from pullet.node.volume_payloads import PayloadSources
+from pullet.node.volumes import VolumeManager
+from pullet.policy.credential_match import TrackedCredential
+from pullet.policy.pull_backoff import PullBackoff
+from pullet.policy.pull_verification import parse_verification_rule
+from pullet.policy.restart_backoff import RestartBackoff
+from pullet.policy.wording import Wording
+
+log = logging.getLogger(__name__)
+
+RESTART_SECONDS = 1.0
+
+
+def _credential_source(keyring: Keyring) -> Callable[[PodView, Sequence[SecretView]], CredentialLookup]:
+    def for_pod(_pod: PodView, secrets: Sequence[SecretView]) -> CredentialLookup:
+        async def lookup(repository: str) -> Sequence[TrackedCredential]:
+            return await keyring.lookup(repository, pull_secrets=secrets)
+
+        return lookup
+
+    return for_pod
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeParts:
+    """What a running node consists of."""
+
+    recorder: EventRecorder
+    health: HealthMonitor
+    updater: NodeStatusUpdater
+    pull_manager: PullManager | None
+    cache: PodCache
+    statuses: StatusManager
+    workers: PodWorkers
+    source: PodSource
+    pleg: Pleg
+    housekeeping: Housekeeping
+
+
+class Node:
+    """One node. Build it, `await run()` it, `stop()` it from another task."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        root: Path,
+        api: ApiClient,
+        images: ImageService,
+        runtime: RuntimeService,
+        journal: PassJournal,
+        clock: Clock,
+        settings: NodeSettings,
+        keyring: Keyring | None = None,
+        host_ips: tuple[str, ...] = ("127.0.0.1",),
+        service_environment: Mapping[str, str] | None = None,
+        cgroup_root: str = "/pullet",
+        version: str = "v1.36.2",
+        random: Callable[[], float] = random_module.random,
+        threads: WorkerThreads | None = None,
+    ) -> None:
+        """`root` is this node's own directory. `service_environment`: variables every container gets.
+
+        `random` gives numbers in [0, 1) for the jitter of requeues.
+        """
+        self.name, self.root, self.settings = name, root, settings
+        self._api, self._images, self._runtime, self._journal = api, images, runtime, journal
+        self._clock, self._keyring, self._host_ips = clock, keyring or Keyring(), host_ips
+        self._service_environment = dict(service_environment or {})
+        self._cgroup_root, self._version, self._random = cgroup_root, version, random
+        self._threads = threads or WorkerThreads(f"node-{name}", 4)
+        self._wording = Wording(
+            settings.kubernetes_version,
+            ensures_secret_pulled_images=None if settings.verifies_pulled_images else False,
+        )
+        self._paths = PodPaths(root)
+        self._stopping = Alarm(clock)
+        self._children: list[asyncio.Task[None]] = []
+        self._machine = EMPTY_MACHINE
+
+    async def run(self) -> None:
+        """Run until `stop()` or cancellation. Containers are left running."""
+        self._machine = await self._threads.run(read_machine)
+        await self._threads.run(self.root.mkdir, parents=True, exist_ok=True)
+        version = await self._runtime.version()
+        host_dns = await self._threads.run(_read_resolv_conf, Path(self.settings.resolv_conf))
+        async with Supervisor(clock=self._clock) as supervisor:
+            parts = self._build(supervisor, version, host_dns)
+            await self._start(supervisor, parts)
+            await self._stopping.wait()
+            await parts.recorder.flush()
+
+    def stop(self) -> None:
+        """Ask `run()` to end."""
+        self._stopping.ring()
+
+    async def _start(self, supervisor: Supervisor, parts: NodeParts) -> None:
+        def child(name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+            self._children.append(supervisor.start(f"{self.name}/{name}", run, restart_seconds=RESTART_SECONDS))
+
+        child("events", parts.recorder.run)
+        await parts.health.refresh()
+        if parts.pull_manager is not None:
+            await parts.pull_manager.start(parts.health.health.images)
+        await parts.updater.register()
+        await parts.pleg.relist()
+        child("pleg-events", parts.pleg.run_events)
+        child("pleg-relist", parts.pleg.run_relist)
+        child("pod-statuses", parts.statuses.run)
+        child("pod-reflector", parts.source.run_reflector)
+        child("pod-source", parts.source.run)
+        child("node-status", parts.updater.run_status)
+        child("node-lease", parts.updater.run_lease)
+        child("health-runtime", parts.health.run_runtime)
+        child("health-images", parts.health.run_images)
+        child("housekeeping", lambda: self._housekeep(parts))
+
+    @staticmethod
+    async def _housekeep(parts: NodeParts) -> None:
+        await parts.source.wait_synced()
+        await parts.housekeeping.run()
+
+    def _build(self, supervisor: Supervisor, version: VersionResponse, host_dns: ResolvConf) -> NodeParts:
+        clock, threads, settings = self._clock, self._threads, self.settings
+        recorder = EventRecorder(
+            client=self._api,
+            component="kubelet",
+            clock=clock,
+            host=self.name,
+            writes_per_second=settings.event_record_qps,
+            burst=settings.event_burst,
+        )
+        health = HealthMonitor(runtime=self._runtime, images=self._images, root=self.root, threads=threads, clock=clock)
+        updater = NodeStatusUpdater(
+            api=self._api,
+            identity=NodeIdentity(
+                name=self.name,
+                host_ips=self._host_ips,
+                port=settings.port,
+                version=self._version,
+                runtime=version,
+            ),
+            machine=self._machine,
+            settings=settings,
+            health=lambda: health.health,
+            events=recorder,
+            clock=clock,
+        )
+        pull_manager = self._pull_manager()
+        image_manager = self._image_manager(recorder, pull_manager)
+        cache = PodCache(runtime=self._runtime, threads=threads)
+        statuses = StatusManager(api=self._api, clock=clock)
+        objects = ObjectReader(self._api)
+        tokens = ServiceAccountTokens(api=self._api, clock=clock)
+
+        def facts() -> NodeFacts:
+            return NodeFacts(name=self.name, host_ips=self._host_ips, allocatable=updater.allocatable)
+
+        manager = self._runtime_manager(recorder, image_manager, objects, facts, host_dns)
+        volumes = VolumeManager(
+            paths=self._paths,
+            payloads=PayloadSources(objects=objects, tokens=tokens, node=facts),
+            threads=threads,
+            clock=clock,
+        )
+        probes = ProbeManager(
+            prober=Prober(runtime=self._runtime, clock=clock),
+            cache=cache,
+            supervisor=supervisor,
+            events=recorder,
+            wording=self._wording,
+            clock=clock,
+            on_change=lambda uid: workers.wake(uid),
+        )
+        syncer = PodSyncer(
+            cache=cache,
+            manager=manager,
+            statuses=statuses,
+            volumes=volumes,
+            objects=objects,
+            tokens=tokens,
+            credentials=_credential_source(self._keyring),
+            probes=probes,
+            events=recorder,
+            wording=self._wording,
+            paths=self._paths,
+            threads=threads,
+            clock=clock,
+            runtime_name=version.runtime_name,
+            host_ips=self._host_ips,
+            network_problem=lambda: health.network_problem,
+        )
+        workers = PodWorkers(
+            sync=syncer,
+            supervisor=supervisor,
+            clock=clock,
+            random=self._random,
+            sync_frequency_seconds=settings.sync_frequency_seconds,
+        )
+
+        def wake(uid: str) -> None:
+            probes.wake(uid)
+            workers.wake(uid)
+
+        source = PodSource(api=self._api, node_name=self.name, workers=workers, statuses=statuses, clock=clock)
+        return NodeParts(
+            recorder=recorder,
+            health=health,
+            updater=updater,
+            pull_manager=pull_manager,
+            cache=cache,
+            statuses=statuses,
+            workers=workers,
+            source=source,
+            pleg=Pleg(runtime=self._runtime, cache=cache, clock=clock, wake=wake),
+            housekeeping=Housekeeping(
+                cache=cache,
+                manager=manager,
+                volumes=volumes,
+                paths=self._paths,
+                known=lambda: source.uids | workers.pods.keys(),
+                threads=threads,
+                clock=clock,
+            ),
+        )
+
+    def _pull_manager(self) -> PullManager | None:
+        if not self.settings.verifies_pulled_images:
+            return None
+        return PullManager(
+            records=PullRecords(self.root),
+            rule=parse_verification_rule(
+                self.settings.verification_policy, self.settings.preloaded_images_verification_allowlist
+            ),
+            threads=self._threads,
+            clock=self._clock,
+        )
+
+    def _image_manager(self, events: EventSink, pull_manager: PullManager | None) -> ImageManager:
+        settings = self.settings
+        puller = ImagePuller(
+            images=self._images,
+            clock=self._clock,
+            is_serial=settings.is_serial,
+            max_parallel=settings.max_parallel_image_pulls,
+            qps=settings.registry_pull_qps,
+            burst=settings.registry_burst,
+        )
+        return ImageManager(
+            images=self._images,
+            puller=puller,
+            pull_manager=pull_manager,
+            backoff=PullBackoff(),
+            events=events,
+            wording=self._wording,
+            journal=self._journal,
+            node_name=self.name,
+            clock=self._clock,
+        )
+
+    def _runtime_manager(
+        self,
+        events: EventSink,
+        image_manager: ImageManager,
+        objects: ObjectReader,
+        facts: Callable[[], NodeFacts],
+        host_dns: ResolvConf,
+    ) -> RuntimeManager:
+        settings = self.settings
+        hooks = LifecycleHooks(runtime=self._runtime, clock=self._clock)
+        killer = ContainerKiller(
+            runtime=self._runtime, hooks=hooks, events=events, wording=self._wording, clock=self._clock
+        )
+        configs = ContainerConfigMaker(
+            paths=self._paths,
+            environment=EnvironmentMaker(objects=objects, node=facts, base=self._service_environment),
+            threads=self._threads,
+            cluster_domain=settings.cluster_domain,
+            memory_capacity_bytes=self._machine.memory_bytes,
+        )
+        starter = ContainerStarter(
+            images=self._images,
+            runtime=self._runtime,
+            image_manager=image_manager,
+            configs=configs,
+            killer=killer,
+            hooks=hooks,
+            backoff=RestartBackoff(max_seconds=settings.max_restart_period_seconds),
+            events=events,
+            wording=self._wording,
+            clock=self._clock,
+        )
+        return RuntimeManager(
+            runtime=self._runtime,
+            starter=starter,
+            killer=killer,
+            image_manager=image_manager,
+            paths=self._paths,
+            dns=lambda pod: dns_config(pod, settings, host_dns),
+            cgroup_root=self._cgroup_root,
+            events=events,
+            wording=self._wording,
+        )
+
+
+def _read_resolv_conf(path: Path) -> ResolvConf:
+    try:
+        return parse_resolv_conf(path.read_text("utf-8", "replace"))
+    except OSError:
+        return ResolvConf()

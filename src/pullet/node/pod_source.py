@@ -1,0 +1,67 @@
+"""Where pods come from: a watch of the API for pods bound to this node. Source: kubernetes pkg/kubelet/config."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+
+from pullet.base.jsonvalue import JsonObject
+from pullet.kit.clock import Clock
+from pullet.kube.meta import uid_of
+from pullet.kube.pod import PodView, parse_pod
+from pullet.kube.scheme import PODS
+from pullet.kube.view import ViewInvalidError
+from pullet.kubeclient.client import ApiClient
+from pullet.kubeclient.object_cache import Change
+from pullet.kubeclient.reflector import Reflector
+from pullet.node.pod_workers import PodWorkers
+from pullet.node.status_manager import StatusManager
+
+log = logging.getLogger(__name__)
+
+
+class PodSource:
+    """Hands every change of this node's pods to workers and status manager."""
+
+    def __init__(
+        self, *, api: ApiClient, node_name: str, workers: PodWorkers, statuses: StatusManager, clock: Clock
+    ) -> None:
+        self._reflector = Reflector(client=api, resource=PODS, clock=clock, field_selector=f"spec.nodeName={node_name}")
+        self._workers, self._statuses = workers, statuses
+
+    async def run_reflector(self) -> None:
+        """Keep the local copy of the pods, until cancelled."""
+        await self._reflector.run()
+
+    async def run(self) -> None:
+        """Hand over changes, until cancelled."""
+        await self._reflector.wait_synced()
+        with closing(self._reflector.changes()) as changes:
+            async for change in changes:
+                self._observe(change)
+
+    async def wait_synced(self) -> None:
+        """Until the first list of pods is known: before that no pod may be called gone."""
+        await self._reflector.wait_synced()
+
+    @property
+    def uids(self) -> set[str]:
+        """Uids of the pods that the API has."""
+        return {uid_of(obj) for obj in self._reflector.list()}
+
+    def _observe(self, change: Change) -> None:
+        if change.type == "DELETED":
+            self._workers.forget_pod(uid_of(change.object))
+            return
+        pod = self._parse(change.object)
+        if pod is not None:
+            self._statuses.observe_pod(pod)
+            self._workers.update_pod(pod)
+
+    @staticmethod
+    def _parse(obj: JsonObject) -> PodView | None:
+        try:
+            return parse_pod(obj)
+        except ViewInvalidError as error:
+            log.warning("pod not understood, skipped", extra={"error": str(error)})
+            return None
