@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from pullet.controllers.daemonset import DaemonSetController
 from pullet.controllers.deployment import DeploymentController
+from pullet.controllers.garbage_collector import GarbageCollector
 from pullet.controllers.informers import Informers
+from pullet.controllers.job import JobController
 from pullet.controllers.namespaces import NamespacesController
 from pullet.controllers.node_lifecycle import NodeLifecycleController
 from pullet.controllers.pod_garbage import PodGarbageController
 from pullet.controllers.replicaset import ReplicaSetController
 from pullet.controllers.scheduler import DEFAULT_SCHEDULER, Scheduler
 from pullet.controllers.service_accounts import ServiceAccountsController
+from pullet.controllers.statefulset import StatefulSetController
 from pullet.controllers.taint_eviction import TaintEvictionController
 from pullet.kit.clock import Clock
 from pullet.kit.tasks import Supervisor
@@ -73,22 +77,34 @@ class ControllerManager:
             "deployment": DeploymentController(
                 client=writer, informers=informers, clock=clock, recorder=self._recorder("deployment-controller")
             ),
+            "daemonset": DaemonSetController(
+                client=writer, informers=informers, clock=clock, recorder=self._recorder("daemonset-controller")
+            ),
+            "statefulset": StatefulSetController(
+                client=writer, informers=informers, clock=clock, recorder=self._recorder("statefulset-controller")
+            ),
+            "job": JobController(
+                client=writer, informers=informers, clock=clock, recorder=self._recorder("job-controller")
+            ),
+            # last: it takes copies of metadata where nobody needs the whole
+            "garbage-collector": GarbageCollector(client=writer, informers=informers, clock=clock),
         }
 
     async def run(self) -> None:
         """Run everything until cancelled; events still queued then are given a moment."""
         async with Supervisor(clock=self._clock) as outer:
             for name, recorder in self._recorders.items():
-                outer.start(f"events/{name}", recorder.run, restart_seconds=_RESTART_SECONDS)
+                _ = outer.start(f"events/{name}", recorder.run, restart_seconds=_RESTART_SECONDS)
             try:
                 async with Supervisor(clock=self._clock) as inner:
-                    inner.start("informers", self._informers.run, restart_seconds=_RESTART_SECONDS)
+                    _ = inner.start("informers", self._informers.run, restart_seconds=_RESTART_SECONDS)
                     for name, controller in self._controllers.items():
-                        inner.start(f"controller/{name}", controller.run, restart_seconds=_RESTART_SECONDS)
+                        _ = inner.start(f"controller/{name}", controller.run, restart_seconds=_RESTART_SECONDS)
                     await asyncio.Event().wait()
             finally:
-                for recorder in self._recorders.values():
-                    await recorder.flush(timeout_seconds=1.0)
+                async with asyncio.TaskGroup() as group:
+                    for recorder in self._recorders.values():
+                        group.create_task(recorder.flush(timeout_seconds=1.0))
 
     def _recorder(self, component: str) -> EventRecorder:
         recorder = EventRecorder(client=self._client, component=component, clock=self._clock)

@@ -34,7 +34,7 @@ def check_node(pod: PodDemand, node: NodeFacts) -> Refusal | None:
         return Refusal(("node(s) didn't match the requested node name",))
     if find_untolerated_taint(pod, node, ("NoSchedule", "NoExecute")) is not None:
         return Refusal(("node(s) had untolerated taint(s)",))
-    if not _matches_affinity(pod, node):
+    if not matches_node(pod, node):
         return Refusal(("node(s) didn't match Pod's node affinity/selector",))
     if _ports_collide(pod.host_ports, node.host_ports):
         return Refusal(("node(s) didn't have free ports for the requested pod ports",), is_final=False)
@@ -82,7 +82,8 @@ def _tolerates(pod: PodDemand, taint: Mapping[str, Any]) -> bool:
     return any(tolerates(toleration, taint) for toleration in pod.tolerations)
 
 
-def _matches_affinity(pod: PodDemand, node: NodeFacts) -> bool:
+def matches_node(pod: PodDemand, node: NodeFacts) -> bool:
+    """Whether the pod's node selector and required node affinity hold."""
     if any(node.labels.get(key) != value for key, value in pod.node_selector.items()):
         return False
     required = pod.node_affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
