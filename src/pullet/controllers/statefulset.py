@@ -8,7 +8,7 @@ Source: kubernetes pkg/controller/statefulset/{stateful_set_control,stateful_set
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -72,7 +72,7 @@ def plan_statefulset(
     spec = stateful_set["spec"]
     in_order = spec.get("podManagementPolicy") != "Parallel"
     min_ready = int(spec.get("minReadySeconds") or 0)
-    start = first_ordinal(stateful_set)
+    start, partition = first_ordinal(stateful_set), partition_of(stateful_set)
     wanted_ordinals = range(start, start + wanted(stateful_set))
     by_ordinal = {ordinal_of(pod): pod for pod in pods}
     plan = StatefulPlan()
@@ -83,14 +83,11 @@ def plan_statefulset(
     for ordinal in wanted_ordinals:
         pod = by_ordinal.get(ordinal)
         if pod is None:
-            keeps_old = ordinal < partition_of(stateful_set)
-            plan.create.append((ordinal, current_hash if keeps_old else update_hash))
+            plan.create.append((ordinal, current_hash if ordinal < partition else update_hash))
         elif phase_of(pod) in ("Failed", "Succeeded") and not is_deleting(pod):
             plan.delete.append(pod)
             plan.ended.append(pod)
-        elif is_healthy(pod):
-            continue
-        elif not in_order:
+        elif is_healthy(pod) or not in_order:
             continue
         if in_order:
             return plan
@@ -100,18 +97,21 @@ def plan_statefulset(
             plan.delete.append(pod)
         if in_order:
             return plan
-    if plan.create or plan.delete or (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
-        return plan
-    for ordinal in reversed(wanted_ordinals):
-        if ordinal < partition_of(stateful_set):
-            break
-        pod = by_ordinal[ordinal]
-        if hash_of_pod(pod) != update_hash and not is_deleting(pod):
-            plan.delete.append(pod)
-            break
-        if not is_healthy(pod):
-            break
+    if not plan.create and not plan.delete and (spec.get("updateStrategy") or {}).get("type") != "OnDelete":
+        plan.delete = _next_update([by_ordinal[n] for n in wanted_ordinals if n >= partition], update_hash, is_healthy)
     return plan
+
+
+def _next_update(
+    pods: Sequence[JsonObject], update_hash: str, is_healthy: Callable[[JsonObject], bool]
+) -> list[JsonObject]:
+    """The highest pod of an old revision, once all above it are new and healthy."""
+    for pod in reversed(pods):
+        if hash_of_pod(pod) != update_hash and not is_deleting(pod):
+            return [pod]
+        if not is_healthy(pod):
+            return []
+    return []
 
 
 def stateful_status(
