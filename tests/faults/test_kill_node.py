@@ -34,7 +34,7 @@ spec:
   - {name: main, image: "padded:1"}
 """
 # where a test lets the node die, in the order in which a pod gets there; tests/architecture keeps this complete
-DURING_PULL = ("layer.metadata", "layer.verified", "layer.rename", "layer.renamed")
+DURING_PULL = ("layer.metadata", "layer.verified", "layer.rename", "layer.renamed", "pull.before_record")
 DURING_START = (
     "sandbox.recorded",
     "sandbox.namespaces",
