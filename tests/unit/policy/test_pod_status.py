@@ -258,7 +258,7 @@ def test_a_condition_keeps_its_time_while_its_status_stays() -> None:
 # --- phase ---
 
 W = {"waiting": {"reason": "ContainerCreating"}}
-R = {"running": {}}
+R: dict[str, Any] = {"running": {}}
 
 
 def T(code: int = 0) -> dict[str, Any]:  # noqa: N802 - reads as a state in the tables
