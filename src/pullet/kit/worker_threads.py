@@ -76,6 +76,12 @@ class WorkerThreads:
     def __init__(self, name: str, size: int) -> None:
         self._pool = ThreadPoolExecutor(max_workers=size, thread_name_prefix=name)
         self.size = size
+        self._waiting = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody on the loop waits for this pool."""
+        return self._waiting == 0
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `work(*args, **kwargs)` on the pool. Cancelled: not started work is dropped, running work waited out."""
@@ -89,6 +95,7 @@ class WorkerThreads:
     async def _wait(self, work: Callable[[], T], flag: StopFlag | None) -> T:
         future = self._pool.submit(work)
         waiting = asyncio.wrap_future(future)
+        self._waiting += 1
         try:
             return await asyncio.shield(waiting)
         except asyncio.CancelledError:
@@ -101,6 +108,8 @@ class WorkerThreads:
                 if not waiting.cancelled():
                     waiting.exception()  # seen; the cancellation is what the caller gets
             raise
+        finally:
+            self._waiting -= 1
 
     def close(self) -> None:
         """Wait for running work and end the threads."""

@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+
+from pullet.kit.worker_threads import WorkerThreads
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class FakeClock:
-    """Clock for tests: `advance()` moves time and wakes sleepers in order of their deadlines."""
+    """Clock for tests: `advance()` moves time and wakes sleepers in order of their deadlines.
 
-    def __init__(self, start: datetime = EPOCH) -> None:
+    Time stands still while one of the `threads` pools is at work for somebody on the loop.
+    """
+
+    def __init__(self, start: datetime = EPOCH, *, threads: Sequence[WorkerThreads] = ()) -> None:
         self._start = start
+        self._threads = tuple(threads)
         self._elapsed_seconds = 0.0
         self._order = itertools.count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
@@ -49,7 +56,11 @@ class FakeClock:
         self._elapsed_seconds = target
         await self._settle()
 
-    @staticmethod
-    async def _settle() -> None:
-        for _ in range(20):
+    async def _settle(self) -> None:
+        quiet_turns = 0
+        while quiet_turns < 20:
             await asyncio.sleep(0)
+            quiet_turns += 1
+            if not all(pool.is_idle for pool in self._threads):
+                quiet_turns = 0
+                await asyncio.sleep(0.0005)
