@@ -1,6 +1,6 @@
 """ImageService in process: images of one store, pulled by one registry client.
 
-Also gives progress, reports and pins (cri.extensions).
+Also gives progress, reports, pins, inspection and archives (cri.extensions).
 """
 
 from __future__ import annotations
@@ -9,13 +9,17 @@ import asyncio
 import os
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from pullet.cri.errors import InvalidArgumentError, NotFoundError
-from pullet.cri.extensions import PullProgressUpdate, PullReport
+from pullet.cri.extensions import ArchiveFormat, ImageDetails, PullProgressUpdate, PullReport
 from pullet.cri.types import AuthConfig, FilesystemUsage, Image, ImageSpec, PodSandboxConfig
+from pullet.engine.archive_export import write_archive
+from pullet.engine.archive_import import ArchiveSource, load_archive
 from pullet.engine.credential import to_credential
 from pullet.engine.errors import invalid_reference
+from pullet.engine.inspection import image_details
 from pullet.engine.pull import ImagePuller, PullLimits
 from pullet.engine.pull_plan import LocalSource
 from pullet.engine.pull_progress import PullBoard
@@ -27,6 +31,7 @@ from pullet.oci.platform import Platform, parse_platform
 from pullet.oci.reference import Reference, ReferenceInvalidError, parse_normalized
 from pullet.registry.client import RegistryClient
 from pullet.store.images import ImageRecord
+from pullet.store.leases import LeaseKind
 from pullet.store.store import Store
 
 _ID: Final = re.compile(r"(?:sha256:)?([a-f0-9]{6,64})")
@@ -117,12 +122,47 @@ class EngineImageService:
 
     async def set_pinned(self, image: ImageSpec, *, is_pinned: bool) -> None:
         def pin() -> None:
-            record = self._find(image.image)
-            if record is None:
-                raise NotFoundError(f"image {image.image!r}: not found")
+            record = self._required(image.image)
             self._store.images.set_pinned(record.id, is_pinned=is_pinned)
 
         await self._threads.run(pin)
+
+    async def inspect_image(self, image: ImageSpec) -> ImageDetails:
+        """The image with its layers. Raises NotFoundError."""
+        return await self._threads.run(lambda: image_details(self._store, self._required(image.image)))
+
+    async def export_image(self, images: Sequence[ImageSpec], path: str, archive_format: ArchiveFormat) -> None:
+        """Write the images to a new archive at `path`. Raises NotFoundError."""
+        await self._threads.run_stoppable(
+            lambda stop: write_archive(
+                Path(path),
+                [(_full_name(image.image), self._required(image.image)) for image in images],
+                self._store,
+                archive_format,
+                stop,
+            )
+        )
+
+    async def import_images(self, path: str) -> Sequence[str]:
+        """Make the images of an archive usable; gives their names. Raises InvalidArgumentError."""
+        lease = self._store.leases.hold(LeaseKind.CONTENT, ())
+        owner = await self._threads.run(lease.__enter__)
+        try:
+            images = await self._threads.run_stoppable(lambda stop: load_archive(Path(path), self._store, owner, stop))
+            source = ArchiveSource(images)
+            for image in images:
+                outcome = await self._puller.pull(image.reference, None, source=source)
+                if outcome.error is not None:
+                    raise outcome.error
+        finally:
+            await self._threads.run(lease.__exit__, None, None, None)
+        return [str(image.reference) for image in images]
+
+    def _required(self, image: str) -> ImageRecord:
+        record = self._find(image)
+        if record is None:
+            raise NotFoundError(f"image {image!r}: not found")
+        return record
 
     def _find(self, image: str) -> ImageRecord | None:
         """By name, else by id or the beginning of one. Source: containerd internal/cri/server/images, LocalResolve."""
@@ -172,3 +212,8 @@ class EngineImageService:
             inodes_used=usage.layer_count + usage.blob_count,
             timestamp=int(self._clock.now().timestamp() * 1_000_000_000),
         )
+
+
+def _full_name(image: str) -> str:
+    """The name an archive gives an image; an id names nothing, so it is kept as it is."""
+    return image if image.startswith("sha256:") else str(parse_normalized(image).with_default_tag())

@@ -99,12 +99,19 @@ class ImagePuller:
         self._plan_threads.close()
         self._layer_threads.close()
 
-    async def pull(self, reference: Reference, credential: Credential | None) -> PullOutcome:
-        """Pull `reference`, together with whoever pulls the same with the same credential right now."""
-        key = str(reference), credential.fingerprint if credential is not None else ""
-        return await self._flights.run(key, lambda: self._pull(reference, credential))
+    async def pull(
+        self, reference: Reference, credential: Credential | None, *, source: LocalSource | None = None
+    ) -> PullOutcome:
+        """Pull `reference`, together with whoever pulls the same with the same credential right now.
 
-    async def _pull(self, reference: Reference, credential: Credential | None) -> PullOutcome:
+        `source` (an archive) is asked instead of this puller's own local source.
+        """
+        key = str(reference), credential.fingerprint if credential is not None else "" if source is None else "archive"
+        return await self._flights.run(key, lambda: self._pull(reference, credential, source or self._local_source))
+
+    async def _pull(
+        self, reference: Reference, credential: Credential | None, source: LocalSource | None
+    ) -> PullOutcome:
         traffic = _Traffic()
         lease = self._store.leases.hold(LeaseKind.CONTENT, ())
         owner = await self._plan_threads.run(lease.__enter__)
@@ -113,7 +120,7 @@ class ImagePuller:
             with self._board.pulling(str(reference)) as ticket:
                 caller = partial(Caller, credential=credential, on_exchange=traffic.note)
                 plan = await self._plan_threads.run_stoppable(
-                    lambda stop: self._plan(reference, caller(stop=stop), owner)
+                    lambda stop: self._plan(reference, caller(stop=stop), owner, source)
                 )
                 await self._fetch_layers(plan, ticket, caller, traffic, owner)
                 await self._plan_threads.run(self._record, plan)
@@ -123,13 +130,13 @@ class ImagePuller:
             await self._plan_threads.run(lease.__exit__, None, None, None)
         return PullOutcome(_report(plan, traffic, plan.image_id))
 
-    def _plan(self, reference: Reference, caller: Caller, owner: str) -> PullPlan:
+    def _plan(self, reference: Reference, caller: Caller, owner: str, source: LocalSource | None) -> PullPlan:
         return PullPlanner(
             registry=self._registry,
             content=self._store.content,
             leases=self._store.leases,
             platform=self._platform,
-            local_source=self._local_source,
+            local_source=source,
             reference=reference,
             caller=caller,
             lease_owner=owner,
