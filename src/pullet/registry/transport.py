@@ -145,9 +145,13 @@ class Transport:
         response = self._follow(endpoint, request.method, url, headers, caller, known)
         if response.status == 401:
             challenges = distribution.parse_www_authenticate(response.header_values("WWW-Authenticate"))
-            better = self._authorizer.learn(
-                endpoint.base, request.repository, challenges, caller.credential, known, fetch
-            )
+            try:
+                better = self._authorizer.learn(
+                    endpoint.base, request.repository, challenges, caller.credential, known, fetch
+                )
+            except BaseException:
+                response.close()
+                raise
             if better is not None:
                 response.close()
                 response = self._follow(endpoint, request.method, url, headers, caller, better)

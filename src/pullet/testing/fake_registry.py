@@ -53,11 +53,13 @@ class _Server(ThreadingHTTPServer):
         self.registry = registry
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
+        self.connections = 0
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         with self._open_lock:
             self._open.add(request)
+            self.connections += 1
         try:
             if self.tls is not None:
                 request.settimeout(10)
@@ -126,6 +128,15 @@ class FakeRegistry:
         """Its base URL."""
         return f"http{'s' if self._server.tls is not None else ''}://{self.host}"
 
+    @property
+    def connections(self) -> int:
+        """How many connections were made to it."""
+        return self._server.connections
+
+    def hang_up(self) -> None:
+        """End every open connection."""
+        self._server.hang_up()
+
     def push(self, image: BuiltImage, repository: str, tag: str = "") -> Digest:
         """Take an image in, without HTTP; gives the digest that the tag stands for."""
         for digest, blob in image.blobs.items():
@@ -172,7 +183,7 @@ class FakeRegistry:
 
     @property
     def log(self) -> tuple[LoggedRequest, ...]:
-        """Every request so far, in the order of their ends."""
+        """Every request so far, in the order of the answers."""
         with self._lock:
             return tuple(self._log)
 
@@ -232,7 +243,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self._status = 0
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def do_HEAD(self) -> None:
@@ -248,27 +258,29 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve()
 
     def _serve(self) -> None:
-        self._status = 0
         registry, parts = self.server.registry, urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        try:
-            self._respond(registry, parts.path, parts.query, body)
-        finally:
-            registry.record(
-                LoggedRequest(
-                    method=self.command,
-                    path=parts.path,
-                    query=parts.query,
-                    status=self._status,
-                    headers={name.lower(): value for name, value in self.headers.items()},
-                )
+        self._respond(registry, parts.path, parts.query, body)
+
+    def _record(self, status: int) -> None:
+        """Log the request, before the client can have seen any answer."""
+        parts = urlsplit(self.path)
+        self.server.registry.record(
+            LoggedRequest(
+                method=self.command,
+                path=parts.path,
+                query=parts.query,
+                status=status,
+                headers={name.lower(): value for name, value in self.headers.items()},
             )
+        )
 
     def _respond(self, registry: FakeRegistry, path: str, query: str, body: bytes) -> None:
         fault = registry.fault_for(self.command, path)
         if fault is not None and fault.delay_seconds:
             registry.closing.wait(fault.delay_seconds)
         if fault is not None and fault.is_silent:
+            self._record(0)
             self.close_connection = True
             return
         if fault is not None and fault.redirect_to:
@@ -334,7 +346,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(status, body, {"Content-Type": "application/json", **(headers or {})})
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str], fault: Fault | None = None) -> None:
-        self._status = status
+        self._record(status)
         fault = fault or Fault()
         if fault.is_corrupt and body:
             body = body[:-1] + bytes([body[-1] ^ 0xFF])
