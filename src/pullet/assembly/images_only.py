@@ -1,0 +1,42 @@
+"""A node's images without the node: for pulls while nothing runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pullet.assembly.node_parts import hosts_config, node_root, store_settings
+from pullet.config import Settings
+from pullet.control.images import NodeImages
+from pullet.engine.image_service import EngineImageService
+from pullet.kit.clock import Clock
+from pullet.kit.tasks import one_error
+from pullet.kit.worker_threads import WorkerThreads
+from pullet.registry.client import RegistryClient
+from pullet.store.store import Store
+
+
+@asynccontextmanager
+async def open_images(settings: Settings, node_name: str, clock: Clock) -> AsyncIterator[NodeImages]:
+    """The images of one node, its store open for the block.
+
+    Raises:
+        StoreLockedError: the node runs after all, or another command has the store open.
+    """
+    threads = WorkerThreads("images", 1)
+    root = node_root(settings, node_name) / "engine" / "store"
+    registry = RegistryClient(hosts_config(settings, ""), clock=clock)
+    try:
+        store = await threads.run(lambda: Store.open(root, clock=clock, settings=store_settings(settings)))
+        try:
+            with one_error():
+                async with asyncio.TaskGroup() as group:
+                    images = EngineImageService(store=store, registry=registry, group=group, clock=clock)
+                    yield NodeImages(images=images, clock=clock)
+            await threads.run(images.close)
+        finally:
+            await threads.run(store.close)
+    finally:
+        await threads.run(registry.close)
+        await threads.aclose()

@@ -1,0 +1,54 @@
+"""A pull without a running node: the store is opened for the occasion."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pullet.assembly.images_only import open_images
+from pullet.base.errors import PulletError
+from pullet.cli.options import need_root_user
+from pullet.config import load_settings
+from pullet.kit.clock import SystemClock
+
+_Item = dict[str, Any] | PulletError | None
+
+
+def pull_cold(root: Path, node: str, image: str) -> Iterator[dict[str, Any]]:
+    """The messages of a pull into the store of `node` (the only one, or the default) at `root`.
+
+    Raises:
+        UsageError, CriError: as the pull with a running node.
+    """
+    need_root_user("pulling into a node's store")
+    settings = load_settings(None, {"root": str(root)})
+    existing = sorted(path.name for path in (root / "nodes").iterdir()) if (root / "nodes").is_dir() else []
+    name = node or (existing[0] if existing else settings.node_names[0])
+    messages: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+
+    async def pull() -> None:
+        async with open_images(settings, name, SystemClock()) as images:
+            async for message in images.pull(image):
+                messages.put(dict(message))
+
+    def run() -> None:
+        try:
+            asyncio.run(pull())
+        except PulletError as error:
+            messages.put(error)
+        finally:
+            messages.put(None)
+
+    worker = threading.Thread(target=run, name="cold-pull")
+    worker.start()
+    try:
+        while (item := messages.get()) is not None:
+            if isinstance(item, PulletError):
+                raise item
+            yield item
+    finally:
+        worker.join()
