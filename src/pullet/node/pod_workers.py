@@ -15,15 +15,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
+
+import msgspec
 
 from pullet.base.errors import PulletError
 from pullet.kit.clock import Clock
 from pullet.kit.tasks import Supervisor, one_error
 from pullet.kube.pod import PodView
+from pullet.kube.view import ObjectMetaView
 from pullet.node.alarm import Alarm
 
 log = logging.getLogger(__name__)
@@ -53,6 +56,23 @@ class NetworkNotReadyError(PodSyncError):
     """The runtime's network is not up, so pods that need one cannot start."""
 
     reason = "NetworkNotReady"
+
+
+def is_worth_a_sync(old: PodView, new: PodView) -> bool:
+    """Whether the change is more than our own status coming back; conditions behind readiness gates count."""
+    if old.spec != new.spec or _identity(old) != _identity(new):
+        return True
+    gates = {gate.condition_type for gate in new.spec.readiness_gates}
+    return _conditions(old, gates) != _conditions(new, gates)
+
+
+def _identity(pod: PodView) -> ObjectMetaView:
+    return msgspec.structs.replace(pod.metadata, resource_version="")
+
+
+def _conditions(pod: PodView, types: Set[str]) -> list[tuple[str, str]]:
+    conditions = pod.status.get("conditions") or ()
+    return [(each["type"], each["status"]) for each in conditions if each["type"] in types]
 
 
 class WorkState(StrEnum):
@@ -142,13 +162,13 @@ class PodWorkers:
             worker.task = self._supervisor.start(
                 f"pod-worker/{pod.uid}", lambda: self._run(worker), restart_seconds=10.0
             )
-        is_changed = worker.pod != pod
+        is_changed = worker.pod is pod or is_worth_a_sync(worker.pod, pod)
         worker.pod = pod
         if pod.is_terminating:
             self._kill(worker, KillRequest(grace_seconds=pod.metadata.deletion_grace_period_seconds))
         elif worker.kill is None and pod.status.get("phase") in TERMINAL_PHASES and worker.state is WorkState.SYNCING:
             self._kill(worker, KillRequest())
-        if is_changed or worker.state is WorkState.SYNCING:
+        if is_changed:
             worker.alarm.ring()
 
     def kill_pod(self, uid: str, request: KillRequest) -> None:

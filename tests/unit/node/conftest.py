@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.unit.node.node_world import ListJournal, World
 
 from pullet.kit.worker_threads import WorkerThreads
 from pullet.node.settings import NodeSettings
 from pullet.testing.api_fakes import FakeApi
 from pullet.testing.clock import FakeClock
 from pullet.testing.cri_fakes import FakeImageService, FakeRuntimeService
-from tests.unit.node.node_world import ListJournal, World
 
 
 @pytest.fixture

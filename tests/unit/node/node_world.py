@@ -41,7 +41,7 @@ class World:
     root: Path
     settings: NodeSettings
     threads: WorkerThreads
-    jitter: float = 0.2
+    jitter: float = 0.5
     node: Node | None = None
 
     @asynccontextmanager

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pullet.kube.scheme import NODES, PODS
 from tests.unit.node.node_world import NAMESPACE, World, container
+
+from pullet.kube.scheme import NODES, PODS
 
 
 async def test_a_pod_runs_and_says_so(world: World) -> None:
