@@ -27,7 +27,7 @@ from pullet.store.layer_tree import (
     Directory,
     LayerTree,
     Node,
-    opaque_xattr,
+    marked_xattrs,
 )
 from pullet.store.sparse_pieces import ChunkMap
 
@@ -127,7 +127,14 @@ def _place(tree: LayerTree, chunks: dict[int, ChunkMap]) -> tuple[list[_Placed],
     for directory in tree.directories():
         names = sorted([*directory.children, b".", b".."])
         blocks, size = _split(names)
-        item = _Placed(directory, 0, pack_xattrs(opaque_xattr(directory), directory.path), size, names, blocks)
+        item = _Placed(
+            directory,
+            0,
+            pack_xattrs(marked_xattrs(directory), directory.path),
+            size,
+            names,
+            blocks,
+        )
         position = _settle(item, position)
         placed.append(item)
         directory.links = 2 + sum(isinstance(child, Directory) for child in directory.children.values())

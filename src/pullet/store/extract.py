@@ -40,10 +40,12 @@ class TreeExtractor:
         self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._directories = DirectoryCache(self._root_fd, on_made=self._note_implied)
         self._opaque = f"{overlay_prefix}opaque"
+        self._origin = f"{overlay_prefix}origin"
         self._umask = _read_umask()
         self._metadata: dict[bytes, tuple[int, int]] = {}  # of directories: nanoseconds, mode; set last
         self._implied: set[bytes] = set()
         self._late: dict[bytes, bytes] = {}
+        self._whiteouts: set[bytes] = set()  # made; some may have been replaced since
         self._root: TarMember | None = None
         self._is_root_opaque = False
         self._chunk = memoryview(b"")
@@ -65,6 +67,7 @@ class TreeExtractor:
         lower_links = tuple((path, target) for path, target in self._late.items() if not self._try_link(path, target))
         for path, _ in lower_links:
             self._directories.parent(path)
+        self._mark_whiteouts()
         for path, (moment, mode) in sorted(self._metadata.items(), reverse=True):
             with self._directories.opened(path) as descriptor:
                 os.chmod(path_of(descriptor), mode)
@@ -145,8 +148,6 @@ class TreeExtractor:
                 os.fchown(descriptor, member.uid, member.gid)
             if mode & (self._umask | 0o7000):
                 os.fchmod(descriptor, mode)
-            for key, value in member.xattrs.items():
-                _set_xattr(descriptor, key, value, member.path)
             if member.sparse is not None:
                 os.ftruncate(descriptor, member.size)
         except BaseException:
@@ -154,7 +155,7 @@ class TreeExtractor:
             raise
         moment = member.mtime * 1_000_000_000 + member.nanoseconds
         pieces = member.sparse if member.sparse is not None else ((0, member.size),)
-        self._pour(_OpenFile(descriptor, moment, pieces), member.offset - self._chunk_at)
+        self._pour(_OpenFile(descriptor, moment, pieces, member), member.offset - self._chunk_at)
 
     def _pour(self, file: _OpenFile, at: int) -> None:
         """Write what the current chunk holds of the file from `at` on; keep it open if that is not all."""
@@ -168,6 +169,8 @@ class TreeExtractor:
             at += written
             file.advance(written)
         self._file = None
+        for key, value in file.member.xattrs.items():  # last: writing takes capabilities away
+            _set_xattr(file.descriptor, key, value, file.member.path)
         os.utime(file.descriptor, ns=(file.moment, file.moment))
         os.close(file.descriptor)
 
@@ -260,11 +263,32 @@ class TreeExtractor:
             status = os.lstat(found.name, dir_fd=parent)
         except FileNotFoundError:
             os.mknod(found.name, stat.S_IFCHR, 0, dir_fd=parent)
+            self._whiteouts.add(target)
             return True
         if stat.S_ISDIR(status.st_mode):
             with self._directories.opened(target) as descriptor:
                 os.setxattr(path_of(descriptor), self._opaque, b"y")
         return True
+
+    def _mark_whiteouts(self) -> None:
+        """Mark directories with whiteouts, so that overlayfs hides these even where nothing lies below.
+
+        In an opaque directory they have nothing to hide: they go. See `layer_tree.marked_xattrs`.
+        """
+        for path in self._whiteouts:
+            above, _, name = path.rpartition(b"/")
+            try:
+                with self._directories.opened(above) as descriptor:
+                    if not _is_whiteout(os.lstat(name, dir_fd=descriptor)):
+                        continue
+                    place = path_of(descriptor)
+                    is_opaque = self._opaque in os.listxattr(place) and os.getxattr(place, self._opaque) == b"y"
+                    if is_opaque or (not above and self._is_root_opaque):
+                        os.unlink(name, dir_fd=descriptor)
+                    else:
+                        os.setxattr(place, self._origin, b"")
+            except (FileNotFoundError, NotADirectoryError):
+                continue
 
     # -- the tree
     def _note_implied(self, real: bytes, is_opaque: bool) -> None:
@@ -295,8 +319,8 @@ class TreeExtractor:
 class _OpenFile:
     """A regular file being written: where its next bytes go."""
 
-    def __init__(self, descriptor: int, moment: int, pieces: Sequence[tuple[int, int]]) -> None:
-        self.descriptor, self.moment = descriptor, moment
+    def __init__(self, descriptor: int, moment: int, pieces: Sequence[tuple[int, int]], member: TarMember) -> None:
+        self.descriptor, self.moment, self.member = descriptor, moment, member
         self._pieces: Iterator[tuple[int, int]] = iter(pieces)
         self.offset, self.left = next(self._pieces, (0, 0))
 

@@ -33,6 +33,7 @@ FLAT_PLAIN: Final = 1  # i_format: extended inode, data in consecutive blocks
 _MAX_LINKS: Final = 0xFFFFFFFF
 _MAX_HOPS: Final = 40
 _OPAQUE: Final = b"trusted.overlay.opaque"
+_ORIGIN: Final = b"trusted.overlay.origin"
 _KINDS: Final = {tar_stream.CHARACTER: CHR, tar_stream.BLOCK_DEVICE: BLK, tar_stream.FIFO: FIFO}
 
 
@@ -148,6 +149,10 @@ class LayerTree:
                 directory, name = self._place(path)
                 self._link_to(entry, path)
                 directory.children[name] = entry
+        for directory in self._directories.values():
+            if directory.is_opaque:  # nothing lower is seen there: its whiteouts have nothing to hide
+                for name in [name for name, child in directory.children.items() if child == WHITEOUT]:
+                    del directory.children[name]
         root = self.root
         return LayerNeeds(
             implied_directories=tuple(
@@ -347,9 +352,18 @@ class LayerTree:
         return directory
 
 
-def opaque_xattr(directory: Directory) -> dict[bytes, bytes]:
-    """The directory's attributes with overlayfs's mark if it is opaque."""
-    return {**directory.xattrs, _OPAQUE: b"y"} if directory.is_opaque else directory.xattrs
+def marked_xattrs(directory: Directory) -> dict[bytes, bytes]:
+    """The directory's attributes with overlayfs's marks: opaque, or with whiteouts.
+
+    overlayfs lists a directory that only one layer has as it is, whiteouts and all, unless an `origin` (empty:
+    unknown) says that it was merged once. Source: Linux fs/overlayfs/inode.c, ovl_get_inode, "non-merge dir that may
+    have whiteouts".
+    """
+    if directory.is_opaque and directory.parent is not None:
+        return {**directory.xattrs, _OPAQUE: b"y"}
+    if WHITEOUT in directory.children.values():
+        return {**directory.xattrs, _ORIGIN: b""}
+    return directory.xattrs
 
 
 def _implied(path: bytes) -> TarMember:

@@ -206,7 +206,9 @@ class OverlaySnapshotter:
             bottom_up.append(path)
             if supplement is not None:
                 bottom_up.append(self._directories.acquire(user, supplement))
-        return bottom_up[::-1]
+        # The same layer (an empty one, often) may come twice; overlayfs takes a directory once. Whatever the lower
+        # occurrence says the upper one says again, so the upper one alone gives the same tree.
+        return builtins.list(dict.fromkeys(reversed(bottom_up)))
 
     def _supplement(self, chain_id: str, layer: Layer, path: Path, below: Sequence[Path]) -> Layer | None:
         """The layer to lay over `layer` on this chain, made once; None if it needs none."""
@@ -268,6 +270,7 @@ def disk_usage(directory: Path) -> Usage:
     """Allocated bytes and inodes below (and with) `directory`; a file with several names counts once."""
     size, inodes, seen, stack = 0, 0, set[tuple[int, int]](), [os.fspath(directory)]
     with suppress(FileNotFoundError):
+        size, inodes = directory.stat().st_blocks * 512, 1
         while stack:
             with os.scandir(stack.pop()) as entries:
                 for entry in entries:
