@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from pullet.assembly.node_parts import hosts_config, node_root, store_settings
+from pullet.assembly.image_settings import hosts_config, node_root, store_settings
 from pullet.config import Settings
 from pullet.control.images import NodeImages
 from pullet.engine.image_service import EngineImageService

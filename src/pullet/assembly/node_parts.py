@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pullet.assembly.image_settings import hosts_config, node_root, store_settings
 from pullet.assembly.pod_network import node_network
 from pullet.config import Settings
 from pullet.control.images import NodeImages
@@ -20,8 +21,6 @@ from pullet.kit.worker_threads import WorkerThreads
 from pullet.kubeclient.client import ApiClient
 from pullet.node.node import Node
 from pullet.registry.client import RegistryClient
-from pullet.registry.hosts import HostsConfig, MirrorSettings
-from pullet.store.settings import SnapshotterChoice, StoreSettings
 from pullet.store.store import Store
 
 
@@ -47,25 +46,6 @@ class NodeParts:
         """What the node says of itself in `pullet status`."""
         store = self.engine.store.status()
         return {"store": str(store.root), "snapshotter": f"{store.snapshotter} ({store.explanation})"}
-
-
-def node_root(settings: Settings, name: str) -> Path:
-    """The directory of one node."""
-    return settings.root_path / "nodes" / name
-
-
-def hosts_config(settings: Settings, registry_url: str) -> HostsConfig:
-    """Where images are fetched: the embedded registry for the hosts it stands in for, then hosts.toml."""
-    mirrors = {host: MirrorSettings(endpoints=(registry_url,)) for host in settings.registry_mirrors}
-    return HostsConfig(certs_directories=(Path(settings.registry_hosts),), mirrors=mirrors)
-
-
-def store_settings(settings: Settings) -> StoreSettings:
-    """The store section."""
-    section = settings.store
-    return StoreSettings(
-        snapshotter=SnapshotterChoice(section.snapshotter), keep_compressed_blobs=section.keep_compressed_blobs
-    )
 
 
 @asynccontextmanager

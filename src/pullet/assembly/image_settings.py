@@ -1,0 +1,28 @@
+"""From settings to what the image side of a node takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pullet.config import Settings
+from pullet.registry.hosts import HostsConfig, MirrorSettings
+from pullet.store.settings import SnapshotterChoice, StoreSettings
+
+
+def node_root(settings: Settings, name: str) -> Path:
+    """The directory of one node."""
+    return settings.root_path / "nodes" / name
+
+
+def hosts_config(settings: Settings, registry_url: str) -> HostsConfig:
+    """Where images are fetched: the embedded registry for the hosts it stands in for, then hosts.toml."""
+    mirrors = {host: MirrorSettings(endpoints=(registry_url,)) for host in settings.registry_mirrors}
+    return HostsConfig(certs_directories=(Path(settings.registry_hosts),), mirrors=mirrors)
+
+
+def store_settings(settings: Settings) -> StoreSettings:
+    """The store section."""
+    section = settings.store
+    return StoreSettings(
+        snapshotter=SnapshotterChoice(section.snapshotter), keep_compressed_blobs=section.keep_compressed_blobs
+    )
