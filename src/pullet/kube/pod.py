@@ -19,7 +19,7 @@ from pullet.kube.container import (
     RestartPolicy,
     SeccompProfileView,
 )
-from pullet.kube.view import ObjectMetaView, View, ViewInvalidError, parse_view
+from pullet.kube.view import ObjectMetaView, View, ViewInvalidError, describe_object, parse_view
 from pullet.kube.volume import VolumeView
 
 DEFAULT_GRACE_PERIOD_SECONDS = 30
@@ -200,6 +200,6 @@ def parse_pod(obj: JsonObject) -> PodView:
         raise ViewInvalidError(what="Pod", field="metadata.name", problem="is empty, a pod needs a name")
     if not pod.spec.containers:
         raise ViewInvalidError(
-            what=f"Pod {pod.namespace}/{pod.name}", field="spec.containers", problem="is empty, at least one is needed"
+            what=describe_object(obj, "Pod"), field="spec.containers", problem="is empty, at least one is needed"
         )
     return pod

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from pullet.base.jsonvalue import JsonObject
-from pullet.kube.view import ObjectMetaView, View, ViewInvalidError, parse_view
+from pullet.kube.view import ObjectMetaView, View, ViewInvalidError, describe_object, parse_view
 
 TYPE_DOCKER_CONFIG_JSON = "kubernetes.io/dockerconfigjson"
 TYPE_DOCKERCFG = "kubernetes.io/dockercfg"
@@ -57,6 +57,6 @@ def parse_secret(obj: JsonObject) -> SecretView:
         try:
             data[key] = base64.b64decode(value.replace("\n", "").replace("\r", ""), validate=True)
         except (binascii.Error, ValueError):
-            what = f"Secret {raw.metadata.namespace}/{raw.metadata.name}"
+            what = describe_object(obj, "Secret")
             raise ViewInvalidError(what=what, field=f"data[{key}]", problem="is not base64") from None
     return SecretView(metadata=raw.metadata, type=raw.type, data=data)

@@ -71,10 +71,11 @@ def parse_view(obj: JsonObject, view: type[V], *, kind: str) -> V:
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `")
         field = path.rstrip("`").removeprefix("$").removeprefix(".")
-        raise ViewInvalidError(what=_describe(obj, kind), field=field, problem=_lower_first(problem)) from None
+        raise ViewInvalidError(what=describe_object(obj, kind), field=field, problem=_lower_first(problem)) from None
 
 
-def _describe(obj: JsonObject, kind: str) -> str:
+def describe_object(obj: JsonObject, kind: str) -> str:
+    """`Pod shop/web`, as far as the object tells its own name."""
     meta = obj.get("metadata")
     if not isinstance(meta, dict):
         return kind

@@ -68,7 +68,7 @@ def human_size(size_bytes: int) -> str:
 
 
 def aggregate_errors(texts: Iterable[str]) -> str:
-    """Several error texts as one: duplicates dropped, order kept, `[a, b]` when more than one is left (spec 8.3)."""
+    """Several error texts as one: duplicates dropped, order kept, `[a, b]` when not just one is left (spec 8.3)."""
     distinct = list(dict.fromkeys(texts))
     return distinct[0] if len(distinct) == 1 else f"[{', '.join(distinct)}]"
 
@@ -256,4 +256,18 @@ class Wording:
             f"{human_size(capacity_bytes)} used). Failed to free sufficient space by deleting unused images "
             f"(freed {freed_bytes} bytes). Investigate disk usage, as it could be used by active images, logs, "
             "volumes, or other data."
+        )
+
+    def aged_images_failed(self, max_age_seconds: float, errors: Iterable[str]) -> str:
+        """Error of a collection by age that could not delete everything."""
+        return (
+            f"wanted to free images older than {go_duration(max_age_seconds)}, "
+            f"encountered errors in image deletion: {aggregate_errors(errors)}"
+        )
+
+    def freeing_failed(self, *, wanted_bytes: int, freed_bytes: int, errors: Iterable[str]) -> str:
+        """Error of a collection for space that could not delete everything."""
+        return (
+            f"wanted to free {wanted_bytes} bytes, but freed {freed_bytes} bytes space "
+            f"with errors in image deletion: {aggregate_errors(errors)}"
         )

@@ -162,3 +162,11 @@ def test_an_event_of_either_form_has_times_and_reporter() -> None:
     )
     assert new.first_seen == new.last_seen == datetime(2026, 1, 1, 0, 0, 0, 500000, tzinfo=UTC)
     assert new.reporter == "default-scheduler"
+
+
+def test_a_pod_without_namespace_is_named_by_its_name_alone() -> None:
+    with pytest.raises(ViewInvalidError) as caught:
+        parse_pod({"metadata": {"name": "web"}, "spec": {"containers": []}})
+    assert str(caught.value) == "Pod web: spec.containers: is empty, at least one is needed"
+    with pytest.raises(ViewInvalidError, match="a pod needs a name"):
+        parse_pod({"metadata": {}, "spec": {"containers": [{"name": "c"}]}})

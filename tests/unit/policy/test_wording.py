@@ -214,3 +214,27 @@ def test_disk_space_by_release() -> None:
 def test_a_version_that_is_none_is_refused(version: str) -> None:
     with pytest.raises(UsageError, match="is not a Kubernetes release"):
         Wording(version)
+
+
+def test_errors_of_image_deletion() -> None:
+    assert NOW.aged_images_failed(3600, ["in use"]) == (
+        "wanted to free images older than 1h0m0s, encountered errors in image deletion: in use"
+    )
+    assert NOW.freeing_failed(wanted_bytes=10, freed_bytes=3, errors=["a", "b"]) == (
+        "wanted to free 10 bytes, but freed 3 bytes space with errors in image deletion: [a, b]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (NOW.sandbox_failed("E"), "Failed to create pod sandbox: E"),
+        (NOW.invalid_disk_capacity(), "invalid capacity 0 on image filesystem"),
+        (NOW.probe_failed("Liveness", "refused"), "Liveness probe failed: refused"),
+        (NOW.post_start_hook_failed(), "PostStartHook failed"),
+        (NOW.pre_create_hook_failed("E"), "Internal PreCreateContainer hook failed: E"),
+        (NOW.pre_start_hook_failed("E"), "Internal PreStartContainer hook failed: E"),
+    ],
+)
+def test_texts_of_sandbox_probes_and_hooks(text: str, wanted: str) -> None:
+    assert text == wanted
