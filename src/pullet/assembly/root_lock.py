@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from pullet.base.errors import UsageError
 
@@ -16,7 +16,7 @@ LOCK_NAME = "pullet.lock"
 class RootInUseError(UsageError):
     """Another process holds the root."""
 
-    reason = "RootInUse"
+    reason: ClassVar[str] = "RootInUse"
 
 
 class RootLock:

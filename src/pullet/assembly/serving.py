@@ -8,6 +8,7 @@ import socket
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -18,7 +19,7 @@ from pullet.base.errors import UsageError
 class PortTakenError(UsageError):
     """Somebody else listens there."""
 
-    reason = "PortTaken"
+    reason: ClassVar[str] = "PortTaken"
 
 
 def bind_tcp(address: str, port: int, *, what: str, option: str) -> socket.socket:

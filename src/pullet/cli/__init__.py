@@ -1,6 +1,7 @@
 """The command line, one file per command.
 
 Modules, in reading order: main (the command tree and its exit codes), options (what commands share), show (tables,
-sizes), progress (a pull as it goes), then the commands: up, down, status, kubeconfig, run, demo, images, why,
-config_show, version.
+sizes), progress (a pull as it goes), launch (a node in a process of its own), manifests (what the user wrote), verdict
+(has a pod started), watching (pods as they start); then the commands: up, down, status, kubeconfig, run, images with
+cold (a pull without a node), why, config_show, version, and demo with demo_cases and demo_images.
 """

@@ -8,7 +8,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlencode
 
 from pullet.base.errors import PulletError, UsageError
@@ -21,11 +21,13 @@ if TYPE_CHECKING:  # asyncio costs a short command 40 ms
 class NodeNotRunningError(UsageError):
     """No node answers at this root."""
 
-    reason = "NodeNotRunning"
+    reason: ClassVar[str] = "NodeNotRunning"
 
 
 class RemoteError(PulletError):
     """The node refused or failed: its reason, its words, and what it says of cause and next step."""
+
+    reason: ClassVar[str] = "Remote"
 
     def __init__(self, body: dict[str, Any]) -> None:
         super().__init__(str(body.get("message", body)))

@@ -1,4 +1,5 @@
 """Mechanisms without field words: time, tasks, threads, SQLite, files, processes.
 
-Modules, in reading order: clock, tasks, locks, worker_threads, sqlite, atomic_file, process, faults, logging, metrics.
+Modules, in reading order: clock, tasks, locks, worker_threads, byte_channel, sqlite, atomic_file, process, faults,
+logging.
 """
