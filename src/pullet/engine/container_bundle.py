@@ -75,7 +75,7 @@ class BundleMaker:
             supplemental_groups=security.supplemental_groups,
         )
         cgroups_path = f"{self._sandboxes.cgroup_parent(sandbox).rstrip('/')}/{container_id}"
-        machine, last = os.uname().machine, _last_capability()
+        machine, available = os.uname().machine, _own_capabilities()
         spec = container_spec(
             config,
             image.defaults,
@@ -89,8 +89,10 @@ class BundleMaker:
                 cgroups_path=cgroups_path,
                 cgroup_is_unified=self._runtime.cgroup_mode is CgroupMode.UNIFIED,
                 machine=machine,
-                last_capability=last,
-                seccomp=_seccomp(security.seccomp_profile, effective_capabilities(security, last=last), machine),
+                available_capabilities=available,
+                seccomp=_seccomp(
+                    security.seccomp_profile, effective_capabilities(security, available=available), machine
+                ),
                 host_devices=host_devices() if security.is_privileged else (),
             ),
         )
@@ -170,11 +172,14 @@ def _seccomp(profile: str, capabilities: list[str], machine: str) -> dict[str, o
     return decoded
 
 
-def _last_capability() -> int:
-    try:
-        return int(Path("/proc/sys/kernel/cap_last_cap").read_text())
-    except OSError:
-        return len(defaults.ALL_CAPABILITIES) - 1
+def _own_capabilities() -> tuple[str, ...]:
+    """Source: proc(5), CapEff."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "CapEff":
+            mask = int(value, 16)
+            return tuple(name for number, name in enumerate(defaults.ALL_CAPABILITIES) if mask >> number & 1)
+    return defaults.ALL_CAPABILITIES
 
 
 def _image_name(image: RunnableImage, user_specified: str) -> str:

@@ -50,7 +50,7 @@ class Surroundings:
     cgroups_path: str
     cgroup_is_unified: bool
     machine: str  # uname -m
-    last_capability: int  # the highest the kernel knows
+    available_capabilities: Sequence[str]  # what we have ourselves: nobody can be given more
     seccomp: dict[str, Any] | None = None
     host_devices: Sequence[dict[str, Any]] = ()
 
@@ -69,7 +69,7 @@ def container_spec(
         env=environment(config, image, hostname=around.hostname),
         cwd=config.working_dir or image.working_dir or "/",
         user=user,
-        capabilities=effective_capabilities(security, last=around.last_capability),
+        capabilities=effective_capabilities(security, available=around.available_capabilities),
         has_terminal=config.tty,
         no_new_privileges=security.no_new_privs,
     )
@@ -125,25 +125,24 @@ def user_text(security: LinuxContainerSecurityContext, image: ContainerDefaults)
     return security.run_as_username or image.user
 
 
-def effective_capabilities(security: LinuxContainerSecurityContext, *, last: int) -> list[str]:
+def effective_capabilities(security: LinuxContainerSecurityContext, *, available: Sequence[str]) -> list[str]:
     """All for privileged, else the defaults with what the pod adds and drops. Raises InvalidArgumentError."""
-    known = defaults.ALL_CAPABILITIES[: last + 1]
     if security.is_privileged:
-        return list(known)
-    return _adjust(defaults.DEFAULT_CAPABILITIES, security.capabilities, known)
+        return list(available)
+    return _adjust(defaults.DEFAULT_CAPABILITIES, security.capabilities, available)
 
 
-def _adjust(base: Sequence[str], change: Capability, known: Sequence[str]) -> list[str]:
+def _adjust(base: Sequence[str], change: Capability, available: Sequence[str]) -> list[str]:
     added, dropped = _names(change.add), _names(change.drop)
     chosen = set() if "CAP_ALL" in dropped else set(base)
     if "CAP_ALL" in added:
-        chosen = set(known)
+        chosen = set(available)
     for name in (*added, *dropped):
         if name != "CAP_ALL" and name not in defaults.ALL_CAPABILITIES:
             raise InvalidArgumentError(f'unknown capability "{name}"')
     chosen |= set(added)
     chosen -= set(dropped)
-    return [name for name in known if name in chosen]
+    return [name for name in available if name in chosen]
 
 
 def _names(items: Iterable[str]) -> list[str]:

@@ -185,13 +185,13 @@ class Sandboxes:
 
     def _delete(self, sandbox_id: str, record: SandboxRecord | None) -> None:
         directory = self.directory(sandbox_id)
+        if record is not None:
+            cgroup.remove_empty(self.cgroup_parent(record))
         self._files.forget_sandbox(sandbox_id)
         faults.hit("sandbox.forgotten")
         remove_namespaces(directory / "ns")
         unmount_files(directory)
         self._files.remove_directory(directory)
-        if record is not None:
-            cgroup.remove_empty(self.cgroup_parent(record))
 
     # -- after a restart --------------------------------------------------------------------------------------------
 

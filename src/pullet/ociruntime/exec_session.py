@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import asyncio
 import fcntl
+import json
 import os
 import secrets
 import signal
@@ -134,12 +135,12 @@ async def open_exec(
 ) -> AsyncIterator[ExecSession]:
     """Run `command` in the container as its own user, with its environment. Leaving the block ends what still runs."""
     files = directory / f"exec-{secrets.token_hex(8)}"
-    await threads.run(files.mkdir, 0o700)
+    await threads.run(_prepare, directory, files, command, has_terminal)
     console: socket.socket | None = None
     holder = -1
     session: ExecSession | None = None
     try:
-        options = ["--pid-file", str(files / "pid")]
+        options = ["--pid-file", str(files / "pid"), "--process", str(files / "process.json")]
         if has_terminal:
             # Named through a descriptor: the path may be longer than a socket address can be.
             holder = os.open(files, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -148,11 +149,11 @@ async def open_exec(
             console.setblocking(False)
             console.bind(address)
             console.listen(1)
-            options += ["--tty", "--console-socket", address, "--env", "TERM=xterm"]
+            options += ["--console-socket", address]
         pipe = asyncio.subprocess.PIPE
         nothing = asyncio.subprocess.DEVNULL
         process = await asyncio.create_subprocess_exec(
-            *runtime.command("exec", *options, container_id, *command, log=files / "log"),
+            *runtime.command("exec", *options, container_id, log=files / "log"),
             stdin=pipe if has_stdin and not has_terminal else nothing,
             stdout=nothing if has_terminal else pipe,
             stderr=nothing if has_terminal else pipe,
@@ -196,6 +197,17 @@ async def _receive_terminal(console: socket.socket, process: asyncio.subprocess.
         descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
         return Terminal(descriptors[0])
     return None
+
+
+def _prepare(directory: Path, files: Path, command: Sequence[str], has_terminal: bool) -> None:
+    """The process object of the container with another command: same user, groups, rights and environment."""
+    process = json.loads((directory / "config.json").read_bytes())["process"]
+    process["args"] = list(command)
+    process["terminal"] = has_terminal
+    if has_terminal and not any(item.startswith("TERM=") for item in process["env"]):
+        process["env"].append("TERM=xterm")
+    files.mkdir(mode=0o700)
+    (files / "process.json").write_text(json.dumps(process))
 
 
 def _remove(files: Path) -> None:

@@ -90,6 +90,7 @@ def busybox_image(directory: Path, defaults: ContainerDefaults | None = None) ->
         "tail",
         "seq",
     ):
+        (directory / "bin" / applet).unlink(missing_ok=True)
         (directory / "bin" / applet).symlink_to("busybox")
     (directory / "etc" / "passwd").write_text("root:x:0:0::/root:/bin/sh\nalice:x:1234:1235::/home/alice:/bin/sh\n")
     (directory / "etc" / "group").write_text("root:x:0:\nalice:x:1235:\nstaff:x:50:alice\n")
