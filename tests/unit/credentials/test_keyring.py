@@ -192,6 +192,16 @@ async def test_a_helper_is_asked_for_its_registry_and_remembered(tmp_path: Path,
     assert servers == ["r.io", "s.io", "https://index.docker.io/v1/"]
 
 
+async def test_a_helper_is_asked_again_after_five_minutes(tmp_path: Path, threads: WorkerThreads) -> None:
+    clock = FakeClock()
+    script(tmp_path / "bin" / "docker-credential-store", HELPER % "stored")
+    files = node_files(tmp_path, threads, clock, {"credsStore": "store"})
+    for _ in range(2):
+        await files.lookup("r.io/a")
+        await clock.advance(300)
+    assert calls(tmp_path) == 2
+
+
 async def test_a_helpers_token_is_an_identity_token(tmp_path: Path, threads: WorkerThreads) -> None:
     script(tmp_path / "bin" / "docker-credential-store", HELPER % "<token>")
     files = node_files(tmp_path, threads, FakeClock(), {"credsStore": "store"})

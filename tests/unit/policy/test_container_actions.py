@@ -289,8 +289,9 @@ def test_a_sidecar_is_restarted_beside_running_containers(exit_code: int) -> Non
 
 
 def test_a_sidecar_does_not_keep_a_finished_pod_alive() -> None:
-    pod = make_pod(init=(SIDE,), restartPolicy="Never")
-    actions = compute_pod_actions(pod, runtime(ran(pod, "side"), ran(pod, "c", EXITED)))
+    pod = make_pod(init=(SIDE, container("i2")), restartPolicy="Never")
+    known = runtime(ran(pod, "side", EXITED), ran(pod, "i2", EXITED), ran(pod, "c", EXITED))
+    actions = compute_pod_actions(pod, known)
     assert actions.kill_pod
     assert init_starts(actions) == []
 

@@ -100,6 +100,20 @@ def test_twenty_five_at_once_then_one_in_five_minutes() -> None:
     assert later.event.count == 31  # the five dropped ones were counted
 
 
+def test_half_a_token_is_none_and_exactly_ten_minutes_are_not_quiet_enough() -> None:
+    correlator = EventCorrelator()
+    for _ in range(25):
+        correlator.correlate(happened())
+    assert correlator.correlate(happened(at=299)) is None
+    assert correlator.correlate(happened(at=300)) is not None
+    busy = EventCorrelator()
+    for number in range(9):
+        busy.correlate(happened(f"m{number}"))
+    result = busy.correlate(happened("m9", at=600))
+    assert result is not None
+    assert result.event.message.startswith(AGGREGATE_PREFIX)
+
+
 def test_types_have_budgets_of_their_own() -> None:
     def dropped(correlator: EventCorrelator) -> bool:
         for second in range(25):

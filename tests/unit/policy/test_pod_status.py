@@ -324,7 +324,9 @@ def test_phase_while_initializing(policy: str, init_state: dict[str, Any], phase
 def test_a_restarting_sidecar_does_not_take_a_running_pod_back_to_pending() -> None:
     pod = make_pod(container("c"), init=(container("side", restartPolicy="Always"),))
     assert compute_phase(pod, [shown("side", W, last=T(1)), shown("c", R)]) is PodPhase.RUNNING
+    assert compute_phase(pod, [shown("side", R, started=False), shown("c", R)]) is PodPhase.RUNNING
     assert compute_phase(pod, [shown("side", R, started=False), shown("c", W)]) is PodPhase.PENDING
+    assert compute_phase(pod, [shown("side", R, started=False), shown("c", W, last=T(1))]) is PodPhase.PENDING
 
 
 def test_a_terminal_phase_stays() -> None:
