@@ -159,7 +159,9 @@ def scale_in_proportion(deployment: JsonObject, new: JsonObject | None, old: Seq
         share = _share(deployment, item, total, allowed, left)
         sizes.append(wanted(item) + share)
         left -= share
-    sizes[0] = max(0, sizes[0] + left)
+    for number, size in enumerate(sizes):  # what rounding left over goes to the first, and on where that is too small
+        sizes[number] = max(0, size + left)
+        left -= sizes[number] - size
     return [Scale(item, size) for item, size in zip(ordered, sizes, strict=True) if size != wanted(item)]
 
 

@@ -38,10 +38,10 @@ def deployment(
 
 
 def replica_set(
-    name: str, replicas: int, available: int | None = None, *, age: int = 0, **annotations: str
+    name: str, replicas: int, available: int | None = None, *, age: int = 0, annotations: dict[str, str] | None = None
 ) -> JsonObject:
     status = {"availableReplicas": replicas if available is None else available, "replicas": replicas}
-    meta = {"name": name, "creationTimestamp": f"2026-01-01T00:00:{age:02d}Z", "annotations": annotations}
+    meta = {"name": name, "creationTimestamp": f"2026-01-01T00:00:{age:02d}Z", "annotations": annotations or {}}
     return {"metadata": meta, "spec": {"replicas": replicas}, "status": status}
 
 
@@ -138,7 +138,7 @@ def test_a_rollout_ends_and_stays_within_its_bounds(
 def test_a_paused_deployment_grows_in_proportion() -> None:
     web = deployment(15, 5, 2, paused=True)  # was 10 with a surge of 3
     before = {DESIRED_REPLICAS: "10", MAX_REPLICAS: "13"}
-    old, new = replica_set("old", 8, age=0, **before), replica_set("new", 5, age=1, **before)
+    old, new = replica_set("old", 8, age=0, annotations=before), replica_set("new", 5, age=1, annotations=before)
     grown = sizes(scale_in_proportion(web, new, [old]))
     assert sum(grown.values()) == 20
     assert grown == {"old": 12, "new": 8}
@@ -155,7 +155,7 @@ def test_one_active_replica_set_simply_takes_the_size() -> None:
 
 
 def test_a_saturated_new_one_ends_the_old() -> None:
-    new = replica_set("new", 2, age=1, **{DESIRED_REPLICAS: "2", MAX_REPLICAS: "3"})
+    new = replica_set("new", 2, age=1, annotations={DESIRED_REPLICAS: "2", MAX_REPLICAS: "3"})
     assert sizes(scale_in_proportion(deployment(2), new, [replica_set("old", 1)])) == {"old": 0}
 
 
@@ -164,7 +164,11 @@ def test_proportions_add_up_to_the_allowed_size(replicas: int, parts: list[int])
     total = sum(parts)
     sets = [
         replica_set(
-            f"rs{number}", size, available=0, age=number, **{MAX_REPLICAS: str(total), DESIRED_REPLICAS: str(total)}
+            f"rs{number}",
+            size,
+            available=0,
+            age=number,
+            annotations={MAX_REPLICAS: str(total), DESIRED_REPLICAS: str(total)},
         )
         for number, size in enumerate(parts)
     ]
@@ -178,16 +182,16 @@ def test_proportions_add_up_to_the_allowed_size(replicas: int, parts: list[int])
 
 
 def test_a_change_of_size_is_noticed_by_annotation() -> None:
-    sized = replica_set("a", 2, **{DESIRED_REPLICAS: "2"})
+    sized = replica_set("a", 2, annotations={DESIRED_REPLICAS: "2"})
     assert not is_scaling_event(deployment(2), [sized])
     assert is_scaling_event(deployment(3), [sized])
-    assert not is_scaling_event(deployment(3), [replica_set("empty", 0, **{DESIRED_REPLICAS: "2"})])
+    assert not is_scaling_event(deployment(3), [replica_set("empty", 0, annotations={DESIRED_REPLICAS: "2"})])
 
 
 def test_history_keeps_the_latest_empty_ones() -> None:
-    old = [replica_set(f"rs{n}", 0, age=9 - n, **{REVISION: str(n)}) for n in (4, 2, 3, 1)]
+    old = [replica_set(f"rs{n}", 0, age=9 - n, annotations={REVISION: str(n)}) for n in (4, 2, 3, 1)]
     web = deployment(1, revisionHistoryLimit=2)
     assert [item["metadata"]["name"] for item in history_to_delete(web, old)] == ["rs1", "rs2"]
-    busy = replica_set("rs1", 1, **{REVISION: "1"})
+    busy = replica_set("rs1", 1, annotations={REVISION: "1"})
     assert history_to_delete(deployment(1, revisionHistoryLimit=0), [busy]) == []
     assert history_to_delete(deployment(1), old) == []
