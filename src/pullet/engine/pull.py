@@ -21,6 +21,7 @@ from pullet.engine.errors import PullStep, worded
 from pullet.engine.pull_plan import LocalSource, PlannedLayer, PullPlan, PullPlanner
 from pullet.engine.pull_progress import PullBoard, PullTicket
 from pullet.kit import faults
+from pullet.kit.locks import KeyedLock
 from pullet.kit.tasks import SingleFlight, one_error
 from pullet.kit.worker_threads import StopFlag, WorkerThreads
 from pullet.oci.platform import Platform
@@ -90,6 +91,7 @@ class ImagePuller:
     ) -> None:
         self._store, self._registry, self._board = store, registry, board
         self._platform, self._local_source, self._limits = platform, local_source, limits
+        self._layer_locks = KeyedLock()
         self._flights: SingleFlight[tuple[str, str], PullOutcome] = SingleFlight(group)
         self._plan_threads = WorkerThreads("pull-plan", limits.plans_in_all)
         self._layer_threads = WorkerThreads("pull-layer", limits.layers_in_all)
@@ -149,7 +151,8 @@ class ImagePuller:
         slots = asyncio.Semaphore(self._limits.layers_per_pull)
 
         async def fetch(layer: PlannedLayer) -> None:
-            async with slots:
+            # a layer that another pull fetches is waited for here, where waiting costs no thread and can be cancelled
+            async with self._layer_locks.hold(layer.diff_id), slots:
                 await self._layer_threads.run_stoppable(
                     lambda stop: self._fetch_layer(plan, layer, ticket, caller(stop=stop), traffic)
                 )

@@ -9,6 +9,7 @@ with FakeRegistry() as registry:
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import socket
@@ -85,7 +86,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class FakeRegistry:
-    """A registry on a free port of 127.0.0.1. Thread-safe; a context manager."""
+    """A registry on a free port of 127.0.0.1. Thread-safe; a context manager, also `async with`."""
 
     def __init__(self, *, auth: FakeAuth | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.auth = auth
@@ -112,6 +113,14 @@ class FakeRegistry:
         self._server.hang_up()
         self._server.server_close()
         self._thread.join()
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.__exit__, kind, error, trace)
 
     @property
     def port(self) -> int:
