@@ -1,0 +1,164 @@
+"""Admission: what is added to, and what is refused of, an object on its way to storage.
+
+    mutate:    NamespaceLifecycle → ServiceAccount → DefaultTolerationSeconds → Priority → AlwaysPullImages → webhooks
+    validate:  AlwaysPullImages → webhooks
+The steps themselves are pure (`policy.admission`); here they meet storage, randomness and the network.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from pullet.apiserver.records import Record
+from pullet.apiserver.request_context import RequestContext
+from pullet.apiserver.settings import ApiServerSettings
+from pullet.apiserver.storage import Storage
+from pullet.base.jsonvalue import JsonObject
+from pullet.kit.clock import Clock
+from pullet.kube import scheme
+from pullet.kube.field_error import aggregate_text, quote
+from pullet.kube.meta import NAME_SUFFIX_ALPHABET, annotations_of, is_deleting, name_of, namespace_of
+from pullet.kube.scheme import Resource
+from pullet.kube.status import ForbiddenError, NotFoundError
+from pullet.policy import admission
+
+IMMORTAL_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
+_ACCOUNT_TRIES = 10
+_ACCOUNT_WAIT_SECONDS = 0.1
+
+Lookup = Callable[[str, str, str], Record | None]
+
+
+class Operation(StrEnum):
+    """What is being done, in admission's words."""
+
+    CREATE = "CREATE"
+    UPDATE = "UPDATE"
+    DELETE = "DELETE"
+    CONNECT = "CONNECT"
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionRequest:
+    """One write as admission sees it; `obj` is None for a delete, `old` for a create."""
+
+    operation: Operation
+    resource: Resource
+    obj: JsonObject | None
+    old: JsonObject | None
+    context: RequestContext
+    subresource: str = ""
+
+    def with_object(self, obj: JsonObject) -> AdmissionRequest:
+        """The same request with the object as it stands now."""
+        return replace(self, obj=obj)
+
+    @property
+    def name(self) -> str:
+        """The object's name."""
+        return name_of(self.obj or self.old or {})
+
+    @property
+    def namespace(self) -> str:
+        """The object's namespace."""
+        return namespace_of(self.obj or self.old or {})
+
+
+class AdmissionChain:
+    """Runs the steps in order."""
+
+    def __init__(self, *, storage: Storage, clock: Clock, settings: ApiServerSettings) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._always_pull = "AlwaysPullImages" in settings.admission_plugins
+
+    async def mutate(self, request: AdmissionRequest) -> JsonObject:
+        """The object with everything added.
+
+        Raises:
+            ForbiddenError, NotFoundError: refused already here.
+        """
+        assert request.obj is not None
+        obj = request.obj
+        if request.operation is Operation.CREATE:
+            self.check_namespace(self._storage.get, request)
+        if request.resource is scheme.PODS and not request.subresource:
+            if request.operation is Operation.CREATE:
+                await self._admit_new_pod(request, obj)
+            if self._always_pull and admission.must_always_pull(obj, request.old):
+                admission.always_pull_images(obj)
+        return obj
+
+    async def validate(self, request: AdmissionRequest) -> None:
+        """Refuse what may not be.
+
+        Raises:
+            ForbiddenError: with the words of the step that refused.
+        """
+        if request.operation is Operation.DELETE:
+            if request.resource is scheme.NAMESPACES and request.name in IMMORTAL_NAMESPACES:
+                raise ForbiddenError.on(scheme.NAMESPACES, request.name, "this namespace may not be deleted")
+            return
+        assert request.obj is not None
+        if self._always_pull and request.resource is scheme.PODS and not request.subresource:
+            if not admission.must_always_pull(request.obj, request.old):
+                return
+            errors = admission.always_pull_images_errors(request.obj)
+            if errors:
+                raise ForbiddenError.on(scheme.PODS, request.name, aggregate_text(errors))
+
+    def check_namespace(self, lookup: Lookup, request: AdmissionRequest) -> None:
+        """New objects need a namespace that is there to stay.
+
+        Raises:
+            NotFoundError: no such namespace. ForbiddenError: it is being deleted.
+        """
+        namespace = request.namespace
+        if not request.resource.namespaced:
+            return
+        record = lookup(scheme.NAMESPACES.storage_key, "", namespace)
+        if record is None:
+            raise NotFoundError.on(scheme.NAMESPACES, namespace)
+        if is_deleting(record.obj):
+            error = ForbiddenError.on(
+                request.resource, request.name,
+                f"unable to create new content in namespace {namespace} because it is being terminated",
+            )  # fmt: skip
+            error.details["causes"] = [
+                {
+                    "reason": "NamespaceTerminating",
+                    "message": f"namespace {namespace} is being terminated",
+                    "field": "metadata.namespace",
+                }
+            ]
+            raise error
+
+    async def _admit_new_pod(self, request: AdmissionRequest, pod: JsonObject) -> None:
+        spec = pod["spec"]
+        if admission.MIRROR_POD_ANNOTATION not in annotations_of(pod):
+            if not spec.get("serviceAccountName"):
+                spec["serviceAccountName"] = spec["serviceAccount"] = admission.DEFAULT_SERVICE_ACCOUNT
+            account = await self._service_account(request, spec["serviceAccountName"])
+            suffix = "".join(random.choices(NAME_SUFFIX_ALPHABET, k=5))
+            admission.add_service_account(pod, account.obj, volume_suffix=suffix)
+        admission.add_default_tolerations(pod)
+        missing = admission.add_priority(pod)
+        if missing:
+            raise ForbiddenError.on(scheme.PODS, request.name, f"no PriorityClass with name {missing} was found")
+
+    async def _service_account(self, request: AdmissionRequest, name: str) -> Record:
+        """The account, waiting a moment for the one that every new namespace is about to get."""
+        tries = _ACCOUNT_TRIES if name == admission.DEFAULT_SERVICE_ACCOUNT else 1
+        for attempt in range(tries):
+            if attempt:
+                await self._clock.sleep(_ACCOUNT_WAIT_SECONDS)
+            record = self._storage.get(scheme.SERVICEACCOUNTS.storage_key, request.namespace, name)
+            if record is not None:
+                return record
+        raise ForbiddenError.on(
+            scheme.PODS, request.name,
+            f"error looking up service account {request.namespace}/{name}: serviceaccount {quote(name)} not found",
+        )  # fmt: skip

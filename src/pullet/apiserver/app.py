@@ -1,0 +1,190 @@
+"""The ASGI application: authenticate → understand → authorize → answer; every failure becomes a metav1.Status.
+
+The only place of this package that catches every exception: what is no ApiError is logged and answered with a 500.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from pullet.apiserver.authentication import Authenticator
+from pullet.apiserver.authorization import AccessRequest, is_allowed
+from pullet.apiserver.discovery import Discovery
+from pullet.apiserver.openapi import V2_CONTENT_TYPE, OpenApi
+from pullet.apiserver.records import encode_json
+from pullet.apiserver.request_context import RequestContext, User
+from pullet.apiserver.rest import RestHandler
+from pullet.apiserver.reviews import Reviews
+from pullet.apiserver.routing import Query, RequestInfo, parse_request
+from pullet.apiserver.subresources import Subresources
+from pullet.apiserver.version import version_info
+from pullet.base.errors import PulletError
+from pullet.kube.status import ApiError, BadRequestError, ForbiddenError, InternalApiError, NotFoundError
+
+log = logging.getLogger(__name__)
+_JSON = "application/json"
+
+
+class Application:
+    """Dispatches requests to the parts that answer them."""
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        rest: RestHandler,
+        reviews: Reviews,
+        subresources: Subresources,
+        discovery: Discovery,
+        openapi: OpenApi,
+        git_version: str,
+    ) -> None:
+        self._authenticator = authenticator
+        self._rest = rest
+        self._reviews = reviews
+        self._subresources = subresources
+        self._discovery = discovery
+        self._openapi = openapi
+        self._version = encode_json(version_info(git_version))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        if scope["type"] == "websocket":
+            await self._subresources.websocket(scope, receive, send, self._authenticate)
+            return
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(request)
+        except ApiError as error:
+            response = status_response(error)
+        except PulletError as error:
+            log.warning("request failed", extra={"path": scope["path"], "error": str(error)})
+            response = status_response(InternalApiError.because(error))
+        except Exception:
+            log.exception("request failed", extra={"path": scope["path"], "method": scope["method"]})
+            response = status_response(InternalApiError.because("see the server's log"))
+        await response(scope, receive, send)
+
+    def _authenticate(self, scope: Scope) -> User:
+        return self._authenticator.authenticate(scope, scope["path"])
+
+    async def _answer(self, request: Request) -> Response:
+        path = request.scope["path"]
+        user = self._authenticate(request.scope)
+        general = await self._general(request, path, user)
+        if general is not None:
+            return general
+        raw_path = request.scope.get("raw_path", path.encode()).decode("latin-1")
+        info = parse_request(request.method, raw_path, request.scope["query_string"].decode("latin-1"))
+        context = _context(request, info.query, user)
+        self._authorize(user, info)
+        response = await self._dispatch(request, info, context)
+        for text in dict.fromkeys(context.warnings):
+            escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+            response.headers.append("Warning", f'299 - "{escaped}"')
+        return response
+
+    @staticmethod
+    def _authorize(user: User, info: RequestInfo) -> None:
+        resource = info.resource.plural
+        if info.subresource_name:
+            resource += f"/{info.subresource_name}"
+        asked = AccessRequest(
+            user=user,
+            verb=info.verb,
+            group=info.resource.group,
+            resource=resource,
+            namespace=info.namespace,
+            name=info.name,
+        )
+        if not is_allowed(asked):
+            raise ForbiddenError.on(info.resource, info.name, asked.forbidden_text)
+
+    async def _dispatch(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
+        if not info.resource.is_stored:
+            review = await self._rest.decode(request, info, context)
+            answered = self._reviews.answer(info.resource, info.namespace, review, context)
+            return Response(encode_json(answered), 201, media_type=_JSON)
+        if info.subresource is not None and info.subresource_name != "status":
+            return await self._subresources.answer(request, info, context)
+        return await self._rest.answer(request, info, context)
+
+    async def _general(self, request: Request, path: str, user: User) -> Response | None:
+        """What lies outside the resources: health, version, discovery, OpenAPI."""
+        method = request.method
+        bare = path.rstrip("/")
+        if bare in ("/healthz", "/livez", "/readyz") or path.startswith(("/livez/", "/readyz/", "/healthz/")):
+            return Response("ok", media_type="text/plain")
+        if bare == "/version":
+            return Response(self._version, media_type=_JSON)
+        if method not in ("GET", "HEAD"):
+            return None
+        document = self._discovery.find(path, request.headers.get("accept", ""))
+        if document is not None:
+            headers = {"etag": document.etag, "vary": "Accept", "content-type": document.content_type}
+            if request.headers.get("if-none-match") == document.etag:
+                return Response(status_code=304, headers=headers)
+            return Response(document.body, headers=headers)
+        if bare in ("", "/"):
+            paths = [
+                "/api",
+                "/api/v1",
+                "/apis",
+                "/healthz",
+                "/livez",
+                "/openapi/v2",
+                "/openapi/v3",
+                "/readyz",
+                "/version",
+            ]
+            return Response(encode_json({"paths": paths}), media_type=_JSON)
+        if not bare.startswith("/openapi"):
+            return None
+        if not is_allowed(AccessRequest(user=user, verb="get", path=path)):
+            raise ForbiddenError.on(None, "", f'User "{user.name}" cannot get path "{path}"')
+        return self._open_api(bare, request)
+
+    def _open_api(self, path: str, request: Request) -> Response:
+        if path == "/openapi/v2":
+            accept = request.headers.get("accept", "")
+            if accept.startswith(_JSON):
+                return Response(self._openapi.v2_json(), media_type=_JSON)
+            return Response(self._openapi.v2(), headers={"content-type": V2_CONTENT_TYPE})
+        if path == "/openapi/v3":
+            return Response(self._openapi.index(), media_type=_JSON)
+        document = self._openapi.v3(path.removeprefix("/openapi/v3/"))
+        if document is None:
+            raise NotFoundError.path()
+        headers = {}
+        if request.query_params.get("hash"):
+            headers["cache-control"] = "public, immutable"
+        return Response(document, headers=headers, media_type=_JSON)
+
+
+def _context(request: Request, query: Query, user: User) -> RequestContext:
+    values = query.all("dryRun")
+    if any(value not in ("All", "") for value in values):
+        raise BadRequestError(f'Invalid value: "{values[0]}": dryRun: Unsupported value: supported values: "All"')
+    manager = query.get("fieldManager")
+    if len(manager) > 128:
+        raise BadRequestError("fieldManager: Too long: may not be more than 128 bytes")
+    return RequestContext(
+        user=user,
+        user_agent=request.headers.get("user-agent", ""),
+        dry_run="All" in values,
+        field_manager=manager,
+    )
+
+
+def status_response(error: ApiError) -> Response:
+    """The HTTP answer of an error."""
+    headers = {}
+    if error.retry_after_seconds is not None:
+        headers["retry-after"] = str(error.retry_after_seconds)
+    return Response(encode_json(error.to_status()), error.http_code, headers=headers, media_type=_JSON)

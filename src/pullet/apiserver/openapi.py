@@ -1,0 +1,174 @@
+"""OpenAPI for kubectl: v3 documents per group and version, v2 as protobuf for older ones. Built when first asked for.
+
+kubectl needs little of the paths: for each kind an operation that says which kind it takes and that it knows `dryRun`
+and `fieldValidation`. References with siblings are wrapped in `allOf` in v3, or kubectl loses the description.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+from pullet.apiserver.gnostic import encode_document
+from pullet.apiserver.records import encode_json
+from pullet.apiserver.schemas import Schema, Schemas
+from pullet.base.jsonvalue import JsonObject
+from pullet.kube.scheme import RESOURCES, Resource, group_versions
+
+V2_CONTENT_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+_WRITE_PARAMETERS = ("pretty", "dryRun", "fieldManager", "fieldValidation")
+_QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+
+
+class OpenApi:
+    """The documents, encoded once each."""
+
+    def __init__(self, schemas: Schemas, git_version: str) -> None:
+        self._schemas = schemas
+        self._git_version = git_version
+        self._encoded: dict[str, bytes] = {}
+
+    def index(self) -> bytes:
+        """/openapi/v3: where the documents are; a hash in the URL lets clients keep them."""
+        found = self._encoded.get("index")
+        if found is None:
+            paths = {}
+            for group, versions in group_versions().items():
+                for version in versions:
+                    path = f"apis/{group}/{version}" if group else f"api/{version}"
+                    digest = hashlib.sha512(self.v3(path) or b"").hexdigest().upper()
+                    paths[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={digest}"}
+            found = self._encoded["index"] = encode_json({"paths": paths})
+        return found
+
+    def v3(self, path: str) -> bytes | None:
+        """/openapi/v3/PATH, or None if nothing is served there."""
+        rows = [row for row in RESOURCES if row.root_path == f"/{path}"]
+        if not rows:
+            return None
+        found = self._encoded.get(path)
+        if found is None:
+            found = self._encoded[path] = encode_json(self._v3_document(rows))
+        return found
+
+    def v2(self) -> bytes:
+        """/openapi/v2 as the protobuf that client-go decodes."""
+        found = self._encoded.get("v2")
+        if found is None:
+            found = self._encoded["v2"] = encode_document(
+                title="Kubernetes", version=self._git_version, definitions=self._schemas.definitions, rows=RESOURCES
+            )
+        return found
+
+    def v2_json(self) -> bytes:
+        """/openapi/v2 as JSON, for those who ask for it by hand."""
+        found = self._encoded.get("v2.json")
+        if found is None:
+            definitions = {name: _with_pointers(schema) for name, schema in self._schemas.definitions.items()}
+            document = {
+                "swagger": "2.0",
+                "info": {"title": "Kubernetes", "version": self._git_version},
+                "paths": {},
+                "definitions": definitions,
+            }
+            found = self._encoded["v2.json"] = encode_json(document)
+        return found
+
+    def _v3_document(self, rows: list[Resource]) -> JsonObject:
+        paths: JsonObject = {}
+        roots = ["io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions", "io.k8s.apimachinery.pkg.apis.meta.v1.Status"]
+        for row in rows:
+            for kind in (row.kind, row.list_kind):
+                name = self._schemas.name_of(row.group, row.version, kind)
+                if name:
+                    roots.append(name)
+            roots += [
+                name
+                for sub in row.subresources
+                if (name := self._schemas.name_of(sub.group or row.group, sub.version or row.version, sub.kind))
+            ]
+            paths |= self._paths(row)
+        schemas = {name: self._v3_schema(schema) for name, schema in sorted(self._closure(roots).items())}
+        return {
+            "openapi": "3.0.0",
+            "info": {"title": "Kubernetes", "version": self._git_version},
+            "paths": paths,
+            "components": {"schemas": schemas},
+        }
+
+    def _closure(self, roots: list[str]) -> dict[str, Schema]:
+        found: dict[str, Schema] = {}
+        waiting = list(roots)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found[name] = self._schemas.definitions[name]
+                waiting += re.findall(r'"\$ref":"([^"]+)"', encode_json(found[name]).decode())
+        return found
+
+    def _v3_schema(self, schema: Schema) -> Schema:
+        result: Schema = {}
+        for key, value in schema.items():
+            match key:
+                case "properties":
+                    result[key] = {name: self._v3_schema(item) for name, item in value.items()}
+                case "items" | "additionalProperties" if isinstance(value, dict):
+                    result[key] = self._v3_schema(value)
+                case _:
+                    result[key] = value
+        if result.get("format") == "int-or-string":
+            result = {**result, "oneOf": [{"type": "integer"}, {"type": "string"}]}
+            del result["type"]
+        reference = result.pop("$ref", None)
+        if reference is not None:
+            pointer = {"$ref": f"#/components/schemas/{reference}"}
+            return {"allOf": [pointer], **result} if result else pointer
+        return result
+
+    def _paths(self, row: Resource) -> JsonObject:
+        collection = row.path("{namespace}")
+        name = self._schemas.name_of(row.group, row.version, row.kind)
+        schema = {"$ref": f"#/components/schemas/{name}"} if name else {"type": "object"}
+        kind = {"group": row.group, "version": row.version, "kind": row.kind}
+
+        def operation(verb: str, *, has_body: bool) -> JsonObject:
+            made: JsonObject = {
+                "operationId": f"{verb}{_camel(row.group)}{row.version.capitalize()}{row.kind}",
+                "x-kubernetes-action": verb,
+                "x-kubernetes-group-version-kind": kind,
+                "responses": {"200": {"description": "OK", "content": {"application/json": {"schema": schema}}}},
+            }
+            if has_body:
+                made["parameters"] = [
+                    {"name": query, "in": "query", "schema": {"type": "string", "uniqueItems": True}}
+                    for query in _WRITE_PARAMETERS
+                ]
+                made["requestBody"] = {"content": {"*/*": {"schema": schema}}}
+            return made
+
+        paths: JsonObject = {collection: {"post": operation("post", has_body=True)}}
+        if row.is_stored:
+            paths[collection]["get"] = operation("list", has_body=False)
+            paths[f"{collection}/{{name}}"] = {
+                "get": operation("get", has_body=False),
+                "put": operation("put", has_body=True),
+                "patch": operation("patch", has_body=True),
+                "delete": operation("delete", has_body=True),
+            }
+        return paths
+
+
+def _camel(group: str) -> str:
+    return "".join(part.capitalize() for part in (group or "core").split(".")[0].split("-"))
+
+
+def _with_pointers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: f"#/definitions/{item}" if key == "$ref" and isinstance(item, str) else _with_pointers(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_with_pointers(item) for item in value]
+    return value

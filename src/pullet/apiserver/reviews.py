@@ -1,0 +1,76 @@
+"""Resources that only answer: who am I, may I, is this token good."""
+
+from __future__ import annotations
+
+from pullet.apiserver.authorization import AccessRequest, is_allowed, rules_of
+from pullet.apiserver.request_context import RequestContext, User
+from pullet.apiserver.service_account_tokens import ServiceAccountTokens
+from pullet.base.jsonvalue import JsonObject
+from pullet.kit.clock import Clock
+from pullet.kube import scheme
+from pullet.kube.meta import format_time
+from pullet.kube.scheme import Resource
+from pullet.kube.status import BadRequestError, MethodNotAllowedError
+
+
+class Reviews:
+    """Fills in the status of a review."""
+
+    def __init__(self, *, tokens: ServiceAccountTokens, clock: Clock) -> None:
+        self._tokens = tokens
+        self._clock = clock
+
+    def answer(self, resource: Resource, namespace: str, review: JsonObject, context: RequestContext) -> JsonObject:
+        """The review with its status."""
+        spec = review.get("spec") or {}
+        review.setdefault("metadata", {})["creationTimestamp"] = None
+        match resource:
+            case scheme.SELFSUBJECTREVIEWS:
+                review["metadata"]["creationTimestamp"] = format_time(self._clock.now())
+                review["status"] = {"userInfo": context.user.to_info()}
+            case scheme.SELFSUBJECTACCESSREVIEWS:
+                review["status"] = _access(context.user, spec)
+            case scheme.SUBJECTACCESSREVIEWS | scheme.LOCALSUBJECTACCESSREVIEWS:
+                if resource is scheme.LOCALSUBJECTACCESSREVIEWS:
+                    spec.setdefault("resourceAttributes", {})["namespace"] = namespace
+                user = User(name=spec.get("user") or "", groups=tuple(spec.get("groups") or ()))
+                review["status"] = _access(user, spec)
+            case scheme.SELFSUBJECTRULESREVIEWS:
+                if not spec.get("namespace"):
+                    raise BadRequestError("no namespace on request")
+                review["status"] = rules_of(context.user, spec["namespace"])
+            case scheme.TOKENREVIEWS:
+                review["status"] = self._token(spec)
+            case _:
+                raise MethodNotAllowedError.on(resource, "create")
+        return review
+
+    def _token(self, spec: JsonObject) -> JsonObject:
+        checked = self._tokens.check(spec.get("token") or "", spec.get("audiences"))
+        if checked is None:
+            return {"user": {}, "error": "[invalid bearer token]"}
+        user, audiences = checked
+        return {"authenticated": True, "user": user.to_info(), "audiences": audiences}
+
+
+def _access(user: User, spec: JsonObject) -> JsonObject:
+    resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    if bool(resource) == bool(path):
+        raise BadRequestError("exactly one of nonResourceAttributes or resourceAttributes must be specified")
+    if path:
+        request = AccessRequest(user=user, verb=path.get("verb") or "get", path=path.get("path") or "/")
+    else:
+        assert resource is not None
+        name = resource.get("resource") or ""
+        if resource.get("subresource"):
+            name += f"/{resource['subresource']}"
+        request = AccessRequest(
+            user=user,
+            verb=resource.get("verb") or "",
+            group=resource.get("group") or "",
+            resource=name,
+            namespace=resource.get("namespace") or "",
+            name=resource.get("name") or "",
+        )
+    allowed = is_allowed(request)
+    return {"allowed": True} if allowed else {"allowed": False, "reason": request.forbidden_text}

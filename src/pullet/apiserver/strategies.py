@@ -1,0 +1,133 @@
+"""What each kind does of its own when it is written: defaults, rules, which parts a write may touch.
+
+One row per kind that differs from `Strategy()`; the generic verbs know nothing of kinds beyond this table.
+Source: pkg/registry/*/*/strategy.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pullet.base.jsonvalue import JsonObject
+from pullet.kube import scheme
+from pullet.kube.field_error import FieldError
+from pullet.kube.meta import dns_label_problems, dns_subdomain_problems, path_segment_problems
+from pullet.kube.scheme import Resource
+from pullet.policy import object_defaulting, object_validation, pod_defaulting, pod_validation, workload_validation
+
+Default = Callable[[JsonObject], None]
+Validate = Callable[[JsonObject], list[FieldError]]
+ValidateUpdate = Callable[[JsonObject, JsonObject], list[FieldError]]
+
+
+def _nothing(obj: JsonObject) -> None:
+    del obj
+
+
+def _no_errors(obj: JsonObject) -> list[FieldError]:
+    del obj
+    return []
+
+
+def _no_update_errors(new: JsonObject, old: JsonObject) -> list[FieldError]:
+    del new, old
+    return []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strategy:
+    """A kind's own rules."""
+
+    default: Default = _nothing  # fills absent fields, at every write
+    prepare_create: Default = _nothing  # what a new object may not bring along
+    validate: Validate = _no_errors
+    validate_update: ValidateUpdate = _no_update_errors  # (new, old)
+    warnings: Callable[[JsonObject], list[str]] = lambda obj: []
+    name_problems: Callable[[str], list[str]] = dns_subdomain_problems
+    returns_deleted: bool = False  # a finished delete answers with the object, not with a Status
+    spec_fields: Sequence[str] = ("spec",)  # a change of these bumps the generation
+
+
+STRATEGIES: dict[str, Strategy] = {
+    scheme.PODS.storage_key: Strategy(
+        default=pod_defaulting.default_pod,
+        prepare_create=object_defaulting.prepare_pod,
+        validate=pod_validation.validate_pod,
+        validate_update=pod_validation.validate_pod_update,
+        warnings=pod_validation.pod_warnings,
+        returns_deleted=True,
+    ),
+    scheme.NAMESPACES.storage_key: Strategy(
+        prepare_create=object_defaulting.prepare_namespace,
+        default=object_defaulting.default_namespace,
+        name_problems=dns_label_problems,
+    ),
+    scheme.NODES.storage_key: Strategy(default=object_defaulting.default_node),
+    scheme.SERVICES.storage_key: Strategy(
+        default=object_defaulting.default_service,
+        validate=object_validation.validate_service,
+        name_problems=dns_label_problems,
+        returns_deleted=True,
+    ),
+    scheme.SERVICEACCOUNTS.storage_key: Strategy(returns_deleted=True),
+    scheme.SECRETS.storage_key: Strategy(
+        default=object_defaulting.default_secret,
+        validate=object_validation.validate_secret,
+        validate_update=object_validation.validate_secret_update,
+    ),
+    scheme.CONFIGMAPS.storage_key: Strategy(
+        default=object_defaulting.default_configmap,
+        validate=object_validation.validate_configmap,
+        validate_update=object_validation.validate_configmap_update,
+    ),
+    scheme.EVENTS.storage_key: Strategy(
+        default=object_defaulting.default_event,
+        validate=object_validation.validate_event,
+        name_problems=dns_subdomain_problems,
+    ),
+    scheme.DEPLOYMENTS.storage_key: Strategy(
+        default=object_defaulting.default_deployment,
+        prepare_create=object_defaulting.drop_status,
+        validate=workload_validation.validate_deployment,
+        validate_update=workload_validation.validate_selector_unchanged,
+    ),
+    scheme.REPLICASETS.storage_key: Strategy(
+        default=object_defaulting.default_replicaset,
+        prepare_create=object_defaulting.drop_status,
+        validate=workload_validation.validate_workload,
+        validate_update=workload_validation.validate_selector_unchanged,
+    ),
+    scheme.DAEMONSETS.storage_key: Strategy(
+        default=object_defaulting.default_daemonset,
+        prepare_create=object_defaulting.drop_status,
+        validate=workload_validation.validate_workload,
+        validate_update=workload_validation.validate_selector_unchanged,
+    ),
+    scheme.STATEFULSETS.storage_key: Strategy(
+        default=object_defaulting.default_statefulset,
+        prepare_create=object_defaulting.drop_status,
+        validate=workload_validation.validate_workload,
+        validate_update=workload_validation.validate_statefulset_update,
+    ),
+    scheme.JOBS.storage_key: Strategy(
+        default=object_defaulting.default_job,
+        prepare_create=object_defaulting.prepare_job,
+        validate=workload_validation.validate_job,
+        validate_update=workload_validation.validate_job_update,
+    ),
+    scheme.MUTATINGWEBHOOKCONFIGURATIONS.storage_key: Strategy(
+        default=object_defaulting.default_webhooks, spec_fields=("webhooks",)
+    ),
+    scheme.VALIDATINGWEBHOOKCONFIGURATIONS.storage_key: Strategy(
+        default=object_defaulting.default_webhooks, spec_fields=("webhooks",)
+    ),
+    scheme.PODDISRUPTIONBUDGETS.storage_key: Strategy(prepare_create=object_defaulting.drop_status),
+    scheme.CONTROLLERREVISIONS.storage_key: Strategy(name_problems=path_segment_problems),
+}
+_PLAIN = Strategy()
+
+
+def strategy_of(resource: Resource) -> Strategy:
+    """The kind's rules, or the plain ones."""
+    return STRATEGIES.get(resource.storage_key, _PLAIN)

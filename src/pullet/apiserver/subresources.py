@@ -1,0 +1,207 @@
+"""Subresources with a life of their own: binding, eviction, ephemeral containers, scale, tokens, and what goes to a node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from pullet.apiserver.decoding import JSON, SchemaDecoder, parse_body
+from pullet.apiserver.reading import Reader
+from pullet.apiserver.records import Record, encode_json
+from pullet.apiserver.request_context import RequestContext, User
+from pullet.apiserver.rest import RestHandler, check_kind
+from pullet.apiserver.routing import RequestInfo
+from pullet.apiserver.schemas import Schemas
+from pullet.apiserver.service_account_tokens import ISSUER, ServiceAccountTokens
+from pullet.apiserver.settings import ApiServerSettings
+from pullet.apiserver.writing import Writer
+from pullet.base.jsonvalue import JsonObject
+from pullet.kit.clock import Clock
+from pullet.kube import scheme
+from pullet.kube.field_error import invalid, required
+from pullet.kube.meta import format_time, is_deleting, uid_of
+from pullet.kube.status import BadRequestError, ConflictError, InvalidError, MethodNotAllowedError
+from pullet.policy.deletion import DeleteOptions
+
+_MIN_TOKEN_SECONDS = 600
+
+
+class Subresources:
+    """Answers requests to subresources other than status."""
+
+    def __init__(
+        self,
+        *,
+        rest: RestHandler,
+        reader: Reader,
+        writer: Writer,
+        tokens: ServiceAccountTokens,
+        schemas: Schemas,
+        clock: Clock,
+        settings: ApiServerSettings,
+    ) -> None:
+        self._rest = rest
+        self._reader = reader
+        self._writer = writer
+        self._tokens = tokens
+        self._schemas = schemas
+        self._decoder = SchemaDecoder(schemas)
+        self._clock = clock
+        self._max_token_seconds = settings.service_account_token_max_seconds
+
+    async def answer(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
+        """The response to one request."""
+        match (info.resource.plural, info.subresource_name):
+            case ("pods", "binding"):
+                return await self._bind(request, info, context)
+            case ("pods", "eviction"):
+                return await self._evict(request, info, context)
+            case ("pods", "ephemeralcontainers" | "resize"):
+                return await self._rest.answer(request, info, context)
+            case ("namespaces", "finalize"):
+                return await self._finalize(request, info, context)
+            case ("serviceaccounts", "token"):
+                return await self._token(request, info, context)
+            case _:
+                raise MethodNotAllowedError.on(info.resource, info.verb)
+
+    async def websocket(
+        self, scope: Scope, receive: Receive, send: Send, authenticate: Callable[[Scope], User]
+    ) -> None:
+        """Refuse for now."""
+        del scope, receive, authenticate
+        await send({"type": "websocket.close", "code": 1000})
+
+    async def _body(
+        self, request: Request, info: RequestInfo, context: RequestContext, kind: str, *versions: str
+    ) -> JsonObject:
+        """A body of a kind that is not the resource's own."""
+        raw = await self._rest.read_body(request)
+        value: Any = parse_body(raw, request.headers.get("content-type", ""), self._schemas) if raw.strip() else {}
+        if not isinstance(value, dict):
+            raise BadRequestError(f"the body must be a {kind}")
+        given = value.get("apiVersion") or versions[0]
+        check_kind(value, given if given in versions else versions[0], kind)
+        group, _, version = versions[0].rpartition("/")
+        decoded = self._decoder.decode(value, group, version, kind)
+        context.warnings += decoded.enforce(info.query.get("fieldValidation") or "Warn", kind, versions[0])
+        return decoded.obj
+
+    async def _bind(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
+        binding = await self._body(request, info, context, "Binding", "v1")
+        target = binding.get("target") or {}
+        if not target.get("name"):
+            raise InvalidError.on("", "Binding", info.name, [required("target.name")])
+        if target.get("kind") not in (None, "", "Node"):
+            raise InvalidError.on(
+                "", "Binding", info.name, [invalid("target.kind", target["kind"], "must be empty or 'Node'")]
+            )
+        wanted = (binding.get("metadata") or {}).get("uid")
+        now = format_time(self._clock.now())
+
+        def change(pod: JsonObject) -> JsonObject:
+            if wanted and uid_of(pod) != wanted:
+                raise ConflictError.on(
+                    scheme.PODS,
+                    info.name,
+                    f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {uid_of(pod)}",
+                )
+            if is_deleting(pod):
+                raise ConflictError.on(
+                    scheme.PODS, info.name, f"pod {info.name} is being deleted, cannot be assigned to a host"
+                )
+            if pod["spec"].get("nodeName"):
+                raise ConflictError.on(
+                    scheme.PODS, info.name, f'pod {info.name} is already assigned to node "{pod["spec"]["nodeName"]}"'
+                )
+            pod["spec"]["nodeName"] = target["name"]
+            conditions = [item for item in pod["status"].get("conditions") or [] if item.get("type") != "PodScheduled"]
+            conditions.append(
+                {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
+            )
+            pod["status"]["conditions"] = conditions
+            return pod
+
+        await self._writer.update(scheme.PODS, context, info.namespace, info.name, change, subresource="binding")
+        return _json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201)
+
+    async def _evict(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
+        eviction = await self._body(request, info, context, "Eviction", "policy/v1", "policy/v1beta1")
+        body = eviction.get("deleteOptions") or {}
+        if body.get("dryRun"):
+            context.dry_run = True
+        self._reader.get(scheme.PODS, info.namespace, info.name)
+        await self._writer.delete(scheme.PODS, context, info.namespace, info.name, DeleteOptions.from_body(body))
+        return _json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201)
+
+    async def _finalize(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
+        wanted = await self._rest.decode(request, info, context)
+
+        def change(namespace: JsonObject) -> JsonObject:
+            namespace.setdefault("spec", {})["finalizers"] = (wanted.get("spec") or {}).get("finalizers") or []
+            version = (wanted.get("metadata") or {}).get("resourceVersion")
+            if version:
+                namespace["metadata"]["resourceVersion"] = version
+            return namespace
+
+        record = await self._writer.update(scheme.NAMESPACES, context, "", info.name, change, subresource="finalize")
+        return _record(record)
+
+    async def _token(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
+        ask = await self._body(request, info, context, "TokenRequest", "authentication.k8s.io/v1")
+        account = self._reader.get(scheme.SERVICEACCOUNTS, info.namespace, info.name)
+        spec = ask.setdefault("spec", {})
+        seconds = spec.get("expirationSeconds", 3600)
+        if seconds < _MIN_TOKEN_SECONDS:
+            raise InvalidError.on(
+                "authentication.k8s.io", "TokenRequest", "",
+                [invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes")],
+            )  # fmt: skip
+        seconds = min(seconds, self._max_token_seconds)
+        pod = self._bound_pod(spec.get("boundObjectRef"), info)
+        audiences = list(spec.get("audiences") or ()) or [ISSUER]
+        token, expires_at = self._tokens.issue(account.obj, audiences=audiences, seconds=seconds, bound_pod=pod)
+        spec |= {"audiences": audiences, "expirationSeconds": seconds}
+        spec.setdefault("boundObjectRef", None)
+        ask["metadata"] = {
+            "name": info.name,
+            "namespace": info.namespace,
+            "creationTimestamp": format_time(self._clock.now()),
+        }
+        ask["status"] = {"token": token, "expirationTimestamp": format_time(expires_at)}
+        return _json(ask, 201)
+
+    def _bound_pod(self, reference: JsonObject | None, info: RequestInfo) -> JsonObject | None:
+        if not reference:
+            return None
+        if reference.get("kind") != "Pod":
+            raise BadRequestError(
+                f"cannot bind token for serviceaccount to object of kind {reference.get('kind')}: only pods"
+            )
+        name = reference.get("name") or ""
+        record = self._reader.get(scheme.PODS, info.namespace, name)
+        wanted = reference.get("uid")
+        if wanted and wanted != uid_of(record.obj):
+            raise ConflictError.on(
+                scheme.PODS,
+                name,
+                f"the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated",
+            )
+        account = (record.obj.get("spec") or {}).get("serviceAccountName")
+        if account != info.name:
+            raise BadRequestError(
+                f'cannot bind token for serviceaccount "{info.name}" to pod running with different serviceaccount name.'
+            )
+        return record.obj
+
+
+def _json(value: JsonObject, status: int = 200) -> Response:
+    return Response(encode_json(value), status, media_type=JSON)
+
+
+def _record(record: Record, status: int = 200) -> Response:
+    return Response(record.encoded, status, media_type=JSON)

@@ -1,0 +1,291 @@
+"""create, update, delete of any kind: one way for all of them.
+
+    create:  identity → defaults → admission (mutating) → rules → admission (validating) → commit
+    update:  read → change → keep what a write may not touch → defaults → admission → rules → commit if still unchanged
+    delete:  read → preconditions → grace, finalizers: mark it, or commit its end
+
+An update computes on the record it read and commits only if that record is still the current one; otherwise it
+computes again, unless the client named the version it had seen, which is the Conflict it is told of.
+Source: apiserver pkg/registry/generic/registry/store.go, pkg/registry/rest/{create,update,delete}.go.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pullet.apiserver.admission_chain import AdmissionChain, AdmissionRequest, Operation
+from pullet.apiserver.managed_fields import track_update
+from pullet.apiserver.records import Record, mutable_copy
+from pullet.apiserver.request_context import RequestContext
+from pullet.apiserver.storage import Storage, Transaction
+from pullet.apiserver.strategies import strategy_of
+from pullet.base.jsonvalue import JsonObject
+from pullet.kit.clock import Clock
+from pullet.kube import scheme
+from pullet.kube.field_error import FieldError
+from pullet.kube.meta import NAME_SUFFIX_ALPHABET, format_time, generated_name, name_of, namespace_of, uid_of
+from pullet.kube.scheme import Resource
+from pullet.kube.status import AlreadyExistsError, ConflictError, InvalidError, NotFoundError
+from pullet.policy.deletion import DeleteOptions, decide_grace, finalizers_for
+from pullet.policy.object_validation import validate_metadata, validate_metadata_update
+
+_UPDATE_TRIES = 50
+SYSTEM_METADATA = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
+
+Change = Callable[[JsonObject], JsonObject | Awaitable[JsonObject]]
+Collect = Callable[[Transaction, Record], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """What a delete did: removed it (`is_gone`), or marked it for those who finish it."""
+
+    record: Record
+    is_gone: bool
+
+
+class Writer:
+    """Writes objects. Every method takes the resource and the request's context first."""
+
+    def __init__(self, *, storage: Storage, admission: AdmissionChain, clock: Clock) -> None:
+        self._storage = storage
+        self._admission = admission
+        self._clock = clock
+
+    async def create(self, resource: Resource, context: RequestContext, obj: JsonObject) -> Record:
+        """Store a new object, which is taken over.
+
+        Raises:
+            AlreadyExistsError, InvalidError, ForbiddenError, NotFoundError (its namespace).
+        """
+        strategy = strategy_of(resource)
+        meta = obj.setdefault("metadata", {})
+        must_generate = not meta.get("name") and bool(meta.get("generateName"))
+        if must_generate:
+            meta["name"] = _generate(meta["generateName"])
+        for name in (*SYSTEM_METADATA, "resourceVersion", "generation"):
+            meta.pop(name, None)
+        meta["uid"] = str(uuid.uuid4())
+        meta["creationTimestamp"] = format_time(self._clock.now())
+        strategy.prepare_create(obj)
+        strategy.default(obj)
+        request = AdmissionRequest(Operation.CREATE, resource, obj, None, context)
+        obj = await self._admission.mutate(request)
+        if resource.has_generation:
+            obj["metadata"]["generation"] = 1
+        strategy.default(obj)
+        warnings = strategy.warnings(obj)
+        self._check(
+            resource,
+            obj,
+            [*validate_metadata(obj, resource.namespaced, strategy.name_problems), *strategy.validate(obj)],
+        )
+        await self._admission.validate(request.with_object(obj))
+        context.warnings += warnings
+        track_update(None, obj, context.manager_name, self._clock.now(), "")
+        for _ in range(8):
+            async with self._storage.transaction() as transaction:
+                self._admission.check_namespace(transaction.get, request)
+                if transaction.get(resource.storage_key, namespace_of(obj), name_of(obj)) is None:
+                    if context.dry_run:
+                        return _unsaved(obj)
+                    return transaction.put(resource.storage_key, obj)
+            if not must_generate:
+                break
+            obj["metadata"]["name"] = _generate(meta["generateName"])
+        error = AlreadyExistsError.on(resource, name_of(obj))
+        if must_generate:
+            error.message += ", the server was not able to generate a unique name for the object"
+        raise error
+
+    async def update(
+        self,
+        resource: Resource,
+        context: RequestContext,
+        namespace: str,
+        name: str,
+        change: Change,
+        *,
+        subresource: str = "",
+    ) -> Record:
+        """Store `change(copy of the current object)`; writing what is already there changes nothing.
+
+        Raises:
+            NotFoundError, ConflictError, InvalidError, ForbiddenError.
+        """
+        for _ in range(_UPDATE_TRIES):
+            current = self._storage.get(resource.storage_key, namespace, name)
+            if current is None:
+                raise NotFoundError.on(resource, name)
+            changed = change(mutable_copy(current.obj))
+            obj = changed if isinstance(changed, dict) else await changed
+            record = await self._replace(resource, context, current, obj, subresource)
+            if record is not None:
+                return record
+        raise ConflictError.on(resource, name)
+
+    async def _replace(
+        self, resource: Resource, context: RequestContext, current: Record, obj: JsonObject, subresource: str
+    ) -> Record | None:
+        strategy = strategy_of(resource)
+        old = current.obj
+        self._keep_identity(resource, current, obj)
+        self._keep_untouchable(resource, old, obj, subresource)
+        strategy.default(obj)
+        request = AdmissionRequest(Operation.UPDATE, resource, obj, old, context, subresource)
+        obj = await self._admission.mutate(request)
+        if resource.has_generation and any(obj.get(part) != old.get(part) for part in strategy.spec_fields):
+            obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+        errors = validate_metadata_update(obj, old)
+        if subresource in ("", "ephemeralcontainers", "scale"):
+            errors += [*strategy.validate(obj), *(strategy.validate_update(obj, old) if not subresource else [])]
+        self._check(resource, obj, errors)
+        await self._admission.validate(request.with_object(obj))
+        if not subresource:
+            context.warnings += strategy.warnings(obj)
+        track_update(old, obj, context.manager_name, self._clock.now(), subresource)
+        obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
+        if obj == old:
+            return current
+        if context.dry_run:
+            return _unsaved(obj)
+        async with self._storage.transaction() as transaction:
+            if transaction.get(resource.storage_key, current.namespace, current.name) is not current:
+                return None
+            if _is_finished(resource, obj):
+                return transaction.remove(resource.storage_key, Record.of(obj, current.resource_version))
+            return transaction.put(resource.storage_key, obj)
+
+    def _keep_identity(self, resource: Resource, current: Record, obj: JsonObject) -> None:
+        """Carry over what only the server sets; refuse a stale version and another's uid."""
+        meta, old_meta = obj.setdefault("metadata", {}), current.obj["metadata"]
+        asked = meta.get("resourceVersion")
+        if asked and asked != old_meta["resourceVersion"]:
+            raise ConflictError.on(resource, current.name)
+        uid = meta.get("uid")
+        if uid and uid != old_meta["uid"]:
+            raise ConflictError.on(
+                resource, current.name,
+                f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old_meta['uid']}",
+            )  # fmt: skip
+        for name in (*SYSTEM_METADATA, "generation", "name", "namespace", "generateName"):
+            if name in old_meta:
+                meta[name] = old_meta[name]
+            else:
+                meta.pop(name, None)
+        obj["apiVersion"], obj["kind"] = current.obj["apiVersion"], current.obj["kind"]
+
+    def _keep_untouchable(self, resource: Resource, old: JsonObject, obj: JsonObject, subresource: str) -> None:
+        """A status write touches the status alone, any other write everything but it."""
+        if subresource == "status":
+            kept = {key: value for key, value in old.items() if key not in ("status", "metadata")}
+            status = obj.get("status")
+            obj_meta, meta = obj["metadata"], mutable_copy(old["metadata"])
+            for name in ("labels", "annotations", "finalizers", "managedFields"):
+                if name in obj_meta:
+                    meta[name] = obj_meta[name]
+            obj.clear()
+            obj.update(kept, metadata=meta)
+            if status is not None:
+                obj["status"] = status
+        elif resource.has_status:
+            obj.pop("status", None)
+            if "status" in old:
+                obj["status"] = old["status"]
+
+    async def delete(
+        self, resource: Resource, context: RequestContext, namespace: str, name: str, options: DeleteOptions
+    ) -> Deleted:
+        """End an object, or mark it for whoever must finish first (kubelet, finalizers, garbage collector).
+
+        Raises:
+            NotFoundError, ConflictError (preconditions), ForbiddenError.
+        """
+        for _ in range(_UPDATE_TRIES):
+            current = self._storage.get(resource.storage_key, namespace, name)
+            if current is None:
+                raise NotFoundError.on(resource, name)
+            await self._admission.validate(AdmissionRequest(Operation.DELETE, resource, None, current.obj, context))
+            async with self._storage.transaction() as transaction:
+                found = transaction.get(resource.storage_key, namespace, name)
+                if found is current:
+                    return self._delete(transaction, resource, context, current, options)
+        raise ConflictError.on(resource, name)
+
+    def _delete(
+        self,
+        transaction: Transaction,
+        resource: Resource,
+        context: RequestContext,
+        current: Record,
+        options: DeleteOptions,
+    ) -> Deleted:
+        why = options.broken_precondition(current.obj)
+        if why:
+            raise ConflictError.on(resource, current.name, why)
+        grace = decide_grace(resource, current.obj, options)
+        finalizers = finalizers_for(resource, current.obj, options)
+        obj = mutable_copy(current.obj)
+        meta = obj["metadata"]
+        if finalizers:
+            meta["finalizers"] = finalizers
+        else:
+            meta.pop("finalizers", None)
+        if not grace.is_shortened and "deletionTimestamp" in meta:
+            grace_seconds = meta.get("deletionGracePeriodSeconds", 0)
+        else:
+            grace_seconds = grace.seconds
+            ends_at = self._clock.now() + timedelta(seconds=grace_seconds)
+            meta["deletionTimestamp"] = format_time(ends_at)
+            meta["deletionGracePeriodSeconds"] = grace_seconds
+            if "generation" in meta:
+                meta["generation"] += 1
+        if resource is scheme.NAMESPACES:
+            obj.setdefault("status", {})["phase"] = "Terminating"
+        is_gone = _is_finished(resource, obj)
+        if context.dry_run:
+            return Deleted(_unsaved(obj), is_gone)
+        if is_gone:
+            return Deleted(transaction.remove(resource.storage_key, current), is_gone=True)
+        if obj == current.obj:
+            return Deleted(current, is_gone=False)
+        return Deleted(transaction.put(resource.storage_key, obj), is_gone=False)
+
+    @staticmethod
+    def _check(resource: Resource, obj: JsonObject, errors: list[FieldError]) -> None:
+        if errors:
+            meta = obj.get("metadata") or {}
+            raise InvalidError.on(
+                resource.group, resource.kind, str(meta.get("name") or meta.get("generateName") or ""), errors
+            )
+
+
+def _is_finished(resource: Resource, obj: JsonObject) -> bool:
+    """Whether an object marked for deletion has nothing left to wait for."""
+    meta = obj["metadata"]
+    if "deletionTimestamp" not in meta or meta.get("finalizers") or meta.get("deletionGracePeriodSeconds"):
+        return False
+    return not (resource is scheme.NAMESPACES and (obj.get("spec") or {}).get("finalizers"))
+
+
+def _unsaved(obj: JsonObject) -> Record:
+    """The answer of a dry run: the object without a version of its own."""
+    version = obj["metadata"].get("resourceVersion")
+    record = Record.of(obj, int(version or 0))
+    if not version:
+        del obj["metadata"]["resourceVersion"]
+        return Record.unversioned(obj)
+    return record
+
+
+def _generate(prefix: str) -> str:
+    return generated_name(prefix, "".join(random.choices(NAME_SUFFIX_ALPHABET, k=5)))
+
+
+def object_uid(record: Record) -> str:
+    """metadata.uid."""
+    return uid_of(record.obj)
