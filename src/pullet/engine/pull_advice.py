@@ -17,6 +17,7 @@ from pullet.registry.errors import (
     ManifestUnknownError,
     PlainHttpError,
     RegistryUnavailableError,
+    StatusError,
     TlsExpectedError,
     TooManyRequestsError,
     UnauthorizedError,
@@ -26,6 +27,7 @@ from pullet.store.errors import (
     DigestMismatchError,
     DiskFullError,
     LayerCorruptError,
+    LayerRefusedError,
     SizeMismatchError,
 )
 
@@ -66,6 +68,7 @@ _ADVICE: Final[dict[type[PulletError], str | Callable[[Any], str]]] = {
     UnauthorizedError: _unauthorized,
     DeniedError: "this user may not pull from this repository: ask its owner for read access",
     TooManyRequestsError: "wait, or log in: registries limit anonymous pulls; a mirror avoids the limit",
+    StatusError: "the registry itself fails: see its logs; the node tries again by itself",
     PlainHttpError: _setting,
     TlsExpectedError: _setting,
     CertificateError: _setting,
@@ -76,6 +79,7 @@ _ADVICE: Final[dict[type[PulletError], str | Callable[[Any], str]]] = {
     SizeMismatchError: _DAMAGED_ON_THE_WAY,
     DiffIDMismatchError: _DAMAGED,
     LayerCorruptError: _DAMAGED,
+    LayerRefusedError: "build the image without the entry named above, and do not trust where it came from",
     DiskFullError: "remove unused images (pullet images rm) or grow the disk",
     NoPlatformError: _platform,
     NotAnImageError: _OLD_CLIENT,
