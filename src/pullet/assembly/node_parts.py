@@ -32,6 +32,7 @@ class NodeParts:
     node: Node
     engine: Engine
     journal: Journal
+    bridge: str  # of its pods
 
     def control(self, clock: Clock) -> NodeControl:
         """What the control socket offers of this node."""
@@ -86,7 +87,7 @@ async def open_node(
                 clock=clock,
                 settings=settings.node_settings(),
             )
-            yield NodeParts(name=name, node=node, engine=engine, journal=journal)
+            yield NodeParts(name=name, node=node, engine=engine, journal=journal, bridge=network.bridge)
     finally:
         await api.aclose()
         await threads.run(registry.close)

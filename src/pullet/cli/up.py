@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -29,7 +29,13 @@ from pullet.cli.options import need_root_user, root_option
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 @click.option("--log-style", type=click.Choice(["text", "json"]), default="text")
 def command(
-    root: Path, *, detach: bool, config_file: Path | None, log_level: str, log_style: str, **flags: Any
+    root: Path,
+    *,
+    detach: bool,
+    config_file: Path | None,
+    log_level: str,
+    log_style: Literal["text", "json"],
+    **flags: Any,
 ) -> None:
     """Start a node (or several) with its API server and registry.
 
@@ -46,7 +52,7 @@ def command(
         click.echo(f"pullet is up (pid {pid}); log: {root / LOG_NAME}")
         click.echo(f"export KUBECONFIG={root / 'kubeconfig'}")
         return
-    from pullet.assembly import run_foreground
+    from pullet.assembly.foreground import run_foreground
     from pullet.config import load_settings
 
     settings = load_settings(config_file, {"root": str(root), **flags})

@@ -1,0 +1,207 @@
+"""API server, controllers, nodes, registry and control socket as one thing to run.
+
+start: ports bound ─► API server ─► first node's store ─► registry ─► controllers, nodes ─► Ready
+stop:  nodes ─► (pods, if asked) ─► controllers ─► registry, control socket ─► API server
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pullet.apiserver.server import ApiServer
+from pullet.apiserver.settings import ApiServerSettings
+from pullet.assembly.node_parts import NodeParts, open_node
+from pullet.assembly.serving import bind_tcp, bind_unix, serve
+from pullet.assembly.tear_down import remove_bridge, stop_pods
+from pullet.config import Settings
+from pullet.control.protocol import NodeRow, StatusMessage, socket_path
+from pullet.control.server import ControlServer
+from pullet.controllers.manager import ControllerManager
+from pullet.kit.atomic_file import write_atomic
+from pullet.kit.clock import Clock
+from pullet.kit.tasks import Supervisor, one_error
+from pullet.kit.worker_threads import WorkerThreads
+from pullet.kube.meta import format_time
+from pullet.kube.scheme import NODES
+from pullet.kube.status import NotFoundError
+from pullet.kubeclient.client import ApiClient
+from pullet.registryd.app import Registry
+from pullet.registryd.catalogue import Catalogue
+from pullet.registryd.local_source import CatalogueSource
+from pullet.store.store import Store
+
+READY_POLL_SECONDS = 0.02
+LOOPBACK = "127.0.0.1"
+CONTROLLER_USER = "system:kube-controller-manager"
+
+
+class Cluster:
+    """Everything of one root directory."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings, self._clock = settings, clock
+        self._root = settings.root_path
+        self._stopping = asyncio.Event()
+        self._ends_pods = False
+        self._started_at = clock.now()
+        self._nodes: list[NodeParts] = []
+        self.api_url = ""
+        self.registry_url = ""
+
+    def stop(self, ends_pods: bool) -> None:
+        """Begin the end; with `ends_pods` containers are stopped and removed."""
+        self._ends_pods = self._ends_pods or ends_pods
+        self._stopping.set()
+
+    async def run(self, ready: Callable[[], None]) -> int:
+        """Run until `stop`; `ready` is called when every node is Ready. Gives the number of pods left running.
+
+        Raises:
+            UsageError and others: whatever keeps it from starting.
+        """
+        settings = self._settings
+        with one_error():
+            async with AsyncExitStack() as stack:
+                threads = WorkerThreads("cluster", 4)
+                stack.push_async_callback(threads.aclose)
+                registry_listener = bind_tcp(
+                    LOOPBACK, settings.registry_port, what="the registry", option="--registry-port"
+                )
+                stack.callback(registry_listener.close)
+                self.registry_url = f"http://{LOOPBACK}:{registry_listener.getsockname()[1]}"
+                api = await stack.enter_async_context(self._api_server())
+                self.api_url = api.url
+                kubeconfig = await self._write_kubeconfigs(api, threads)
+                servers = await stack.enter_async_context(Supervisor(clock=self._clock))
+                servers.start("apiserver", api.run)
+                catalogue = await threads.run(Catalogue, self._root / "registry.sqlite")
+                stack.push_async_callback(threads.run, catalogue.close)
+                await self._open_nodes(stack, threads, catalogue)
+                registry = await threads.run(self._registry, catalogue, threads)
+                servers.start("registry", lambda: serve(registry.app(), registry_listener))
+                client = await ApiClient.open(
+                    kubeconfig["controllers"], threads=threads, user_agent="pullet-controllers"
+                )
+                stack.push_async_callback(client.aclose)
+                programs = await stack.enter_async_context(Supervisor(clock=self._clock))
+                manager = ControllerManager(
+                    client=client,
+                    clock=self._clock,
+                    root_ca=api.authority.certificate_pem.decode(),
+                    instance=platform.node(),
+                )
+                programs.start("controllers", manager.run)
+                running = [programs.start(f"node/{parts.name}", parts.node.run) for parts in self._nodes]
+                await self._until_ready(client, running)
+                # Only now: whoever finds the socket may rely on every node being Ready.
+                servers.start("control", self._serve_control)
+                ready()
+                await self._stopping.wait()
+                return await self._end(running)
+
+    def _api_server(self) -> ApiServer:
+        settings = self._settings
+        api_settings = ApiServerSettings(
+            bind_address=settings.listen_address,
+            port=settings.port,
+            admission_plugins=list(settings.enable_admission_plugins),
+        )
+        return ApiServer(root=self._root / "apiserver", settings=api_settings, clock=self._clock)
+
+    async def _write_kubeconfigs(self, api: ApiServer, threads: WorkerThreads) -> dict[str, Path]:
+        """The administrator's at `<root>/kubeconfig`, and one per program below `apiserver/`."""
+        paths = {"admin": self._root / "kubeconfig", "controllers": self._root / "apiserver" / "controllers.kubeconfig"}
+        controllers = await api.issue_kubeconfig(
+            user=CONTROLLER_USER, groups=["system:masters"], file_name="controller-manager"
+        )
+        bodies: dict[Path, Any] = {paths["admin"]: api.admin_kubeconfig, paths["controllers"]: controllers}
+        for name in self._settings.node_names:
+            bodies[self._node_kubeconfig(name)] = await api.issue_node_kubeconfig(name)
+        for path, body in bodies.items():
+            await threads.run(write_atomic, path, yaml.safe_dump(body, sort_keys=False).encode(), durable=False)
+        return paths
+
+    def _node_kubeconfig(self, name: str) -> Path:
+        return self._root / "apiserver" / f"node-{name}.kubeconfig"
+
+    async def _open_nodes(self, stack: AsyncExitStack, threads: WorkerThreads, catalogue: Catalogue) -> None:
+        port = self.registry_url.rpartition(":")[2]
+        own_names = [f"{host}:{port}" for host in (LOOPBACK, "localhost", "[::1]")]
+
+        def source(_: Store) -> CatalogueSource:
+            return CatalogueSource(catalogue, own_names)
+
+        for index, name in enumerate(self._settings.node_names):
+            parts = await stack.enter_async_context(
+                open_node(
+                    settings=self._settings,
+                    name=name,
+                    index=index,
+                    kubeconfig=self._node_kubeconfig(name),
+                    registry_url=self.registry_url,
+                    local_source=source if index == 0 else None,
+                    clock=self._clock,
+                    threads=threads,
+                )
+            )
+            self._nodes.append(parts)
+
+    def _registry(self, catalogue: Catalogue, threads: WorkerThreads) -> Registry:
+        content = self._nodes[0].engine.store.content
+        return Registry(catalogue=catalogue, content=content, threads=threads, clock=self._clock)
+
+    async def _serve_control(self) -> None:
+        listener = bind_unix(socket_path(self._root))
+        control = ControlServer(
+            nodes={parts.name: parts.control(self._clock) for parts in self._nodes},
+            status=self._status,
+            shut_down=self.stop,
+            clock=self._clock,
+        )
+        await serve(control.app(), listener)
+
+    async def _status(self) -> StatusMessage:
+        return StatusMessage(
+            version=version("pullet"),
+            pid=os.getpid(),
+            root=str(self._root),
+            started_at=format_time(self._started_at),
+            api_server=self.api_url,
+            registry=self.registry_url,
+            kubeconfig=str(self._root / "kubeconfig"),
+            nodes=[NodeRow(name=parts.name, details=parts.details()) for parts in self._nodes],
+        )
+
+    async def _until_ready(self, client: ApiClient, running: list[asyncio.Task[None]]) -> None:
+        for parts in self._nodes:
+            while not self._stopping.is_set() and not any(task.done() for task in running):
+                try:
+                    node = await client.get(NODES, None, parts.name)
+                except NotFoundError:
+                    node = {}
+                conditions = node.get("status", {}).get("conditions", ())
+                if any(one["type"] == "Ready" and one["status"] == "True" for one in conditions):
+                    break
+                await self._clock.sleep(READY_POLL_SECONDS)
+
+    async def _end(self, running: list[asyncio.Task[None]]) -> int:
+        for parts in self._nodes:
+            parts.node.stop()
+        await asyncio.wait(running, timeout=10)
+        left = 0
+        for parts in self._nodes:
+            if self._ends_pods:
+                await stop_pods(parts.engine.runtime)
+                await remove_bridge(parts.bridge)
+            else:
+                left += len(await parts.engine.runtime.list_pod_sandbox())
+        return left
