@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections import OrderedDict
@@ -75,6 +76,10 @@ class DirectoryCache:
             descriptor = open_in_root(self._root, path, _DIRECTORY)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise LayerEntryError(path, "too many levels of symbolic links") from error
+            raise
         real = os.readlink(path_of(descriptor))[len(self._root_path) :].lstrip(b"/")
         if len(self._open) >= _MAX_OPEN:
             os.close(self._open.popitem(last=False)[1][0])

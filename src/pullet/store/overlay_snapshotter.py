@@ -206,9 +206,7 @@ class OverlaySnapshotter:
             bottom_up.append(path)
             if supplement is not None:
                 bottom_up.append(self._directories.acquire(user, supplement))
-        # The same layer (an empty one, often) may come twice; overlayfs takes a directory once. Whatever the lower
-        # occurrence says the upper one says again, so the upper one alone gives the same tree.
-        return builtins.list(dict.fromkeys(reversed(bottom_up)))
+        return _topmost_first(bottom_up)
 
     def _supplement(self, chain_id: str, layer: Layer, path: Path, below: Sequence[Path]) -> Layer | None:
         """The layer to lay over `layer` on this chain, made once; None if it needs none."""
@@ -227,7 +225,7 @@ class OverlaySnapshotter:
     def _make_supplement(self, layer: Layer, path: Path, below: Sequence[Path]) -> Layer | None:
         place, *empty = (Path(tempfile.mkdtemp(dir=self._temporary)) for _ in range(3))
         try:
-            mount_overlay(place, [*reversed(below), *empty], userxattr=self._userxattr)
+            mount_overlay(place, [*_topmost_first(below), *empty], userxattr=self._userxattr)
             try:
                 with tempfile.TemporaryFile(dir=self._root) as tar:
                     if not write_supplement(layer, path, place, tar):
@@ -243,6 +241,15 @@ class OverlaySnapshotter:
     def _supplements_of(self, diff_ids: Sequence[DiffID]) -> builtins.list[DiffID]:
         found = (self._layer_records.supplement(chain, self._layers.form) for chain in chain_ids(diff_ids))
         return [diff_id for diff_id in found if diff_id]
+
+
+def _topmost_first(bottom_up: Sequence[Path]) -> list[Path]:
+    """Reversed, each directory once.
+
+    The same layer (an empty one, often) may come twice; overlayfs takes a directory once. Whatever the lower
+    occurrence says the upper one says again, so the upper one alone gives the same tree.
+    """
+    return list(dict.fromkeys(reversed(bottom_up)))
 
 
 def _root_metadata(stack: Sequence[Layer]) -> RootMetadata:
