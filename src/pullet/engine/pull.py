@@ -239,8 +239,8 @@ def _report(plan: PullPlan | None, traffic: _Traffic, image_ref: str) -> PullRep
     is_index = plan.target.digest != plan.manifest_digest
     return PullReport(
         image_ref=image_ref,
-        index_digest=plan.target.digest if is_index else "",
-        manifest_digest=plan.manifest_digest,
+        index_digest=str(plan.target.digest) if is_index else "",
+        manifest_digest=str(plan.manifest_digest),
         endpoint=plan.host,
         downloaded_bytes=plan.fetched_bytes + traffic.downloaded_bytes,
         reused_bytes=traffic.reused_bytes,
