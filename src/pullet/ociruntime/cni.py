@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -122,26 +123,26 @@ class CniNetwork:
         self, command: str, config: JsonObject, sandbox_id: str, netns: Path | None, interface: str
     ) -> JsonObject | None:
         plugin = str(config["type"])
-        directories = ":".join(self._settings.plugin_directories)
-        try:
-            result = await run_command(
-                ["/usr/bin/env", plugin],
-                stdin=json.dumps(config).encode(),
-                environment={
-                    # env searches the plugin here; the plugins find iptables and ip in the rest
-                    "PATH": f"{directories}:{SEARCH_PATH}",
-                    "CNI_COMMAND": command,
-                    "CNI_CONTAINERID": sandbox_id,
-                    "CNI_NETNS": str(netns) if netns is not None else "",
-                    "CNI_IFNAME": interface,
-                    "CNI_PATH": directories,
-                },
-            )
-        except CommandMissingError as error:
-            raise CniError(f"cannot run the network plugin {plugin}: {error}") from error
-        if result.exit_code == 127:
+        # By its path: a search could find another program of that name (iproute2 has a `bridge` as well).
+        for directory in self._settings.plugin_directories:
+            with suppress(CommandMissingError):
+                result = await run_command(
+                    [f"{directory}/{plugin}"],
+                    stdin=json.dumps(config).encode(),
+                    environment={
+                        "PATH": SEARCH_PATH,
+                        "CNI_COMMAND": command,
+                        "CNI_CONTAINERID": sandbox_id,
+                        "CNI_NETNS": str(netns) if netns is not None else "",
+                        "CNI_IFNAME": interface,
+                        "CNI_PATH": ":".join(self._settings.plugin_directories),
+                    },
+                )
+                break
+        else:
+            searched = ", ".join(self._settings.plugin_directories)
             raise CniError(
-                f"the network plugin {plugin} is not in {directories}: apt-get install containernetworking-plugins"
+                f"the network plugin {plugin} is not in {searched}: apt-get install containernetworking-plugins"
             )
         if result.exit_code != 0:
             raise CniError(f"plugin type={plugin!r} failed ({command.lower()}): {_plugin_message(result.stdout)}")

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pullet.ociruntime.cgroup import CgroupMode
+from pullet.ociruntime.errors import RuntimeMissingError
+from pullet.ociruntime.runtime import (
+    OciRuntime,
+    explain_start_failure,
+    find_runtime,
+    last_message,
+    signal_argument,
+)
+
+
+def program(path: Path) -> None:
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+
+
+def test_crun_is_taken_before_runc(tmp_path: Path) -> None:
+    program(tmp_path / "runc")
+    assert find_runtime(tmp_path / "state", search_path=str(tmp_path)).name == "runc"
+    program(tmp_path / "crun")
+    assert find_runtime(tmp_path / "state", search_path=str(tmp_path)).name == "crun"
+
+
+def test_without_either_the_package_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeMissingError, match=r"neither crun nor runc is in PATH\..*apt-get install crun"):
+        find_runtime(tmp_path, search_path=str(tmp_path))
+
+
+def test_the_command_line_of_each() -> None:
+    crun = OciRuntime(name="crun", path="/bin/crun", state_directory=Path("/s"), cgroup_mode=CgroupMode.UNIFIED)
+    assert crun.command("kill", "x", log=Path("/l")) == [
+        "/bin/crun", "--root", "/s", "--cgroup-manager", "cgroupfs", "--log", "/l", "--log-format", "json", "kill", "x"
+    ]  # fmt: skip
+    runc = OciRuntime(
+        name="runc", path="/bin/runc", state_directory=Path("/s"), cgroup_mode=CgroupMode.LEGACY, prefix=("before",)
+    )
+    assert runc.command("state", "x") == ["before", "/bin/runc", "--root", "/s", "state", "x"]
+
+
+@pytest.mark.parametrize(
+    ("log", "message"),
+    [
+        (b'{"msg":"first","level":"error"}\n{"msg":"last","level":"error"}\n', "last"),
+        (b"2026-01-01T00:00:00.123456Z: crun's own form\n", "crun's own form"),
+        (b"plain\n", "plain"),
+        (b"", "no message"),
+    ],
+)
+def test_messages_lose_their_decoration(log: bytes, message: str) -> None:
+    assert last_message(log) == message
+
+
+def test_a_missing_command_is_said_as_everywhere() -> None:
+    log = b'{"msg":"executable file `nosuch` not found in $PATH: No such file or directory","level":"error"}\n'
+    assert explain_start_failure("crun", log) == (
+        "failed to create container task: OCI runtime create failed: crun: "
+        'exec: "nosuch": executable file not found in $PATH'
+    )
+    other = b'{"msg":"open `/x`: Permission denied"}'
+    assert explain_start_failure("crun", other).endswith("crun: open `/x`: Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("given", "argument"),
+    [("", "SIGTERM"), ("SIGQUIT", "SIGQUIT"), ("quit", "SIGQUIT"), ("9", "9"), ("SIGRTMIN+3",) * 2],
+)
+def test_stop_signals(given: str, argument: str) -> None:
+    assert signal_argument(given) == argument
