@@ -1,26 +1,21 @@
-"""A runtime without processes: fake ImageService and RuntimeService with a call log and errors on demand.
+"""A runtime without processes: a fake RuntimeService with a call log and errors on demand.
 
-The fakes keep the contract of `cri.services` (they run the same suites as the engine). "Registry" content is what a
-test published; "processes" are a few shell words (`sleep`, `exit`, `echo`, `true`, `false`) run against a Clock, or
-anything else, which runs until `finish()`.
+It keeps the contract of `cri.services` (it runs the same suite as the engine). Its "processes" are a few
+shell words (`sleep`, `exit`, `echo`, `true`, `false`) run against a Clock, or anything else, which runs until
+`finish()`. The fake image service is offered from here as well.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
-import shlex
-from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 
-from pullet.cri.errors import CriError, DeadlineExceededError, InvalidArgumentError, NotFoundError
+from pullet.cri.errors import CriError, DeadlineExceededError, NotFoundError
 from pullet.cri.log_format import LogRecord, format_record, format_timestamp
 from pullet.cri.types import (
-    AuthConfig,
     Container,
     ContainerConfig,
     ContainerEvent,
@@ -29,8 +24,6 @@ from pullet.cri.types import (
     ContainerState,
     ContainerStatus,
     ExecSyncResponse,
-    FilesystemUsage,
-    Image,
     ImageSpec,
     PodSandbox,
     PodSandboxConfig,
@@ -41,188 +34,10 @@ from pullet.cri.types import (
     VersionResponse,
 )
 from pullet.kit.clock import Clock
-from pullet.oci.reference import ReferenceInvalidError, parse_normalized
-
-NANOS = 1_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of a method, with its first argument (image, id or pod name) for easy reading."""
-
-    method: str
-    argument: str
-
-
-class CallLog:
-    """Calls in order, and the errors that the next calls of a method shall raise."""
-
-    def __init__(self) -> None:
-        self.calls: list[Call] = []
-        self._errors: dict[str, deque[CriError]] = defaultdict(deque)
-        self._standing: dict[str, CriError] = {}
-
-    def fail_next(self, method: str, error: CriError, *, times: int = 1) -> None:
-        """The next `times` calls of `method` raise `error`."""
-        self._errors[method].extend([error] * times)
-
-    def fail_always(self, method: str, error: CriError | None) -> None:
-        """Every call of `method` raises `error`, until None takes it back."""
-        if error is None:
-            self._standing.pop(method, None)
-        else:
-            self._standing[method] = error
-
-    def called(self, method: str) -> list[str]:
-        """The arguments of the calls of `method`, in order."""
-        return [call.argument for call in self.calls if call.method == method]
-
-    def record(self, method: str, argument: str = "") -> None:
-        """Note the call; raise what was ordered for it."""
-        self.calls.append(Call(method, argument))
-        if self._errors[method]:
-            raise self._errors[method].popleft()
-        if method in self._standing:
-            raise self._standing[method]
-
-
-def _nanos(moment: datetime) -> int:
-    return int(moment.timestamp() * 1_000_000) * 1000
-
-
-def _sha256(text: str) -> str:
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
-
-
-@dataclass(slots=True)
-class RemoteImage:
-    """What the fake registry holds under a name. `allowed` None is anonymous; else the (user, password) pairs."""
-
-    content: str
-    size_bytes: int = 1000
-    allowed: frozenset[tuple[str, str]] | None = None
-    uid: int | None = 0
-    username: str = ""
-
-    @property
-    def image_id(self) -> str:
-        """The config digest."""
-        return _sha256(f"config {self.content}")
-
-    @property
-    def digest(self) -> str:
-        """The manifest digest."""
-        return _sha256(f"manifest {self.content}")
-
-
-class FakeImageService(CallLog):
-    """Images from `publish`ed names. `pull_seconds` is how long a pull takes on the clock."""
-
-    def __init__(self, clock: Clock) -> None:
-        super().__init__()
-        self._clock = clock
-        self._remote: dict[str, RemoteImage] = {}
-        self._images: dict[str, Image] = {}
-        self.pull_seconds = 0.0
-        self.capacity_bytes = 100 << 30
-        self.auths: list[AuthConfig | None] = []
-
-    def publish(self, image: str, remote: RemoteImage | None = None) -> RemoteImage:
-        """Make `image` pullable, also by its digest."""
-        reference = parse_normalized(image)
-        remote = remote or RemoteImage(content=str(reference))
-        self._remote[f"{reference.repository}:{reference.tag or 'latest'}"] = remote
-        self._remote[f"{reference.repository}@{remote.digest}"] = remote
-        return remote
-
-    def unpublish(self, image: str) -> None:
-        """The registry no longer has the tag."""
-        reference = parse_normalized(image)
-        self._remote.pop(f"{reference.repository}:{reference.tag or 'latest'}", None)
-
-    def load(self, image: str, remote: RemoteImage | None = None, *, is_pinned: bool = False) -> Image:
-        """Put the image on the node without a pull, as a preload does."""
-        remote = self.publish(image, remote)
-        return self._store(image, remote, is_pinned=is_pinned)
-
-    def _store(self, image: str, remote: RemoteImage, *, is_pinned: bool = False) -> Image:
-        reference = parse_normalized(image)
-        old = self._images.get(remote.image_id)
-        tag = () if reference.digest else (f"{reference.repository}:{reference.tag or 'latest'}",)
-        for name in tag:  # a moved tag leaves the image that had it
-            for other in [i for i in self._images.values() if name in i.repo_tags and i.id != remote.image_id]:
-                self._images[other.id] = replace(other, repo_tags=tuple(t for t in other.repo_tags if t != name))
-        tags = dict.fromkeys((*(old.repo_tags if old else ()), *tag))
-        digests = dict.fromkeys((*(old.repo_digests if old else ()), f"{reference.repository}@{remote.digest}"))
-        stored = Image(
-            id=remote.image_id,
-            repo_tags=tuple(tags),
-            repo_digests=tuple(sorted(digests)),
-            size_bytes=remote.size_bytes,
-            uid=remote.uid,
-            username=remote.username,
-            is_pinned=is_pinned or (old is not None and old.is_pinned),
-        )
-        self._images[remote.image_id] = stored
-        return stored
-
-    def find(self, image: str) -> Image | None:
-        """The stored image for an id or a reference."""
-        if image in self._images:
-            return self._images[image]
-        bare = f"sha256:{image}"
-        if bare in self._images:
-            return self._images[bare]
-        try:
-            reference = parse_normalized(image)
-        except ReferenceInvalidError as error:
-            raise InvalidArgumentError(f"failed to parse image reference {image!r}: {error}") from error
-        if reference.digest:
-            name = f"{reference.repository}@{reference.digest}"
-            return next((i for i in self._images.values() if name in i.repo_digests), None)
-        name = f"{reference.repository}:{reference.tag or 'latest'}"
-        return next((i for i in self._images.values() if name in i.repo_tags), None)
-
-    async def list_images(self) -> Sequence[Image]:
-        self.record("list_images")
-        return list(self._images.values())
-
-    async def image_status(self, image: ImageSpec) -> Image | None:
-        self.record("image_status", image.image)
-        return self.find(image.image)
-
-    async def pull_image(
-        self, image: ImageSpec, auth: AuthConfig | None, sandbox: PodSandboxConfig | None = None
-    ) -> str:
-        self.auths.append(auth)
-        self.record("pull_image", image.image)
-        if self.pull_seconds:
-            await self._clock.sleep(self.pull_seconds)
-        try:
-            reference = parse_normalized(image.image)
-        except ReferenceInvalidError as error:
-            raise InvalidArgumentError(f"failed to parse image reference {image.image!r}: {error}") from error
-        separator, version = ("@", str(reference.digest)) if reference.digest else (":", reference.tag or "latest")
-        name = f"{reference.repository}{separator}{version}"
-        prefix = f'failed to pull and unpack image "{name}": failed to resolve image: '
-        remote = self._remote.get(name)
-        if remote is None:
-            raise NotFoundError(f"{prefix}{name}: not found")
-        given = (auth.username, auth.password.reveal()) if auth else None
-        if remote.allowed is not None and given not in remote.allowed:
-            raise CriError(f"{prefix}unexpected status from HEAD request: 401 Unauthorized")
-        return self._store(image.image, remote).id
-
-    async def remove_image(self, image: ImageSpec) -> None:
-        self.record("remove_image", image.image)
-        stored = self.find(image.image)
-        if stored is not None:
-            del self._images[stored.id]
-
-    async def image_fs_info(self) -> Sequence[FilesystemUsage]:
-        self.record("image_fs_info")
-        used = sum(image.size_bytes for image in self._images.values())
-        return [FilesystemUsage("/", used, len(self._images), _nanos(self._clock.now()))]
+from pullet.testing.cri_calls import CallLog, nanoseconds
+from pullet.testing.cri_image_fakes import FakeImageService as FakeImageService
+from pullet.testing.cri_image_fakes import RemoteImage as RemoteImage
+from pullet.testing.cri_scripts import Script
 
 
 @dataclass(slots=True)
@@ -476,7 +291,7 @@ class FakeRuntimeService(CallLog):
         container = self._get(container_id)
         if container.status.state is not ContainerState.RUNNING:
             raise CriError(f"container {container_id!r} is in {container.status.state.value} state")
-        script = _Script.parse(command)
+        script = Script.parse(command)
         if script is not None:
             if timeout_seconds and script.seconds > timeout_seconds:
                 await self._clock.sleep(timeout_seconds)
@@ -501,7 +316,7 @@ class FakeRuntimeService(CallLog):
     # inside
 
     def _now(self) -> int:
-        return _nanos(self._clock.now())
+        return nanoseconds(self._clock.now())
 
     def _get(self, container_id: str) -> _Container:
         container = self._containers.get(container_id)
@@ -537,7 +352,7 @@ class FakeRuntimeService(CallLog):
         del self._containers[container.status.id]
 
     async def _run(self, container: _Container, command: Sequence[str]) -> None:
-        script = _Script.parse(command)
+        script = Script.parse(command)
         if script is None:
             return  # runs until finish() or a stop
         if script.lines and container.status.log_path:
@@ -545,35 +360,6 @@ class FakeRuntimeService(CallLog):
             await asyncio.to_thread(_append, Path(container.status.log_path), b"".join(map(format_record, records)))
         await self._clock.sleep(script.seconds)
         self.finish(container.status.id, script.exit_code)
-
-
-@dataclass(slots=True)
-class _Script:
-    """A command of which the whole effect is known: lines out, seconds, exit code."""
-
-    lines: list[bytes] = field(default_factory=list)
-    seconds: float = 0.0
-    exit_code: int = 0
-
-    @classmethod
-    def parse(cls, command: Sequence[str]) -> _Script | None:
-        """None when it is none of the words known here."""
-        shell = len(command) >= 3 and command[0].rpartition("/")[2] == "sh" and command[1] == "-c"
-        statements = [shlex.split(part) for part in command[2].split(";")] if shell else [list(command)]
-        script = cls()
-        for words in filter(None, statements):
-            name, rest = words[0].rpartition("/")[2], words[1:]
-            if name == "echo":
-                script.lines.append(" ".join(rest).encode())
-            elif name == "sleep" and rest and rest[0].replace(".", "").isdigit():
-                script.seconds += float(rest[0])
-            elif name in ("true", "false") or (name == "exit" and rest):
-                script.exit_code = {"true": 0, "false": 1}.get(name, int(rest[0]) if rest and name == "exit" else 0)
-                if name == "exit":
-                    return script
-            else:
-                return None
-        return script if statements and any(statements) else None
 
 
 def _append(path: Path, data: bytes) -> None:

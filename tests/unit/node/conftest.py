@@ -12,7 +12,8 @@ from pullet.kit.worker_threads import WorkerThreads
 from pullet.node.settings import NodeSettings
 from pullet.testing.api_fakes import FakeApi
 from pullet.testing.clock import FakeClock
-from pullet.testing.cri_fakes import FakeImageService, FakeRuntimeService
+from pullet.testing.cri_fakes import FakeRuntimeService
+from pullet.testing.cri_image_fakes import FakeImageService
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ from pullet.node.settings import NodeSettings
 from pullet.policy.image_pull import default_pull_policy
 from pullet.testing.api_fakes import FakeApi
 from pullet.testing.clock import FakeClock
-from pullet.testing.cri_fakes import FakeImageService, FakeRuntimeService
+from pullet.testing.cri_fakes import FakeRuntimeService
+from pullet.testing.cri_image_fakes import FakeImageService
 
 NAMESPACE = "shop"
 
