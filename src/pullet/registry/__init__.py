@@ -1,1 +1,10 @@
-"""OCI distribution client. Blocking; called from worker threads."""
+"""OCI distribution client. Blocking and thread-safe; called from worker threads.
+
+    client ─► transport ─► connections ─► dial
+       │          └► auth (who asks)        one request, whatever it takes
+       ├► hosts ─► hosts_toml, endpoint     where to ask
+       └► blob_download                     bytes that survive cut connections
+
+Modules, in reading order: errors, settings, endpoint, hosts_toml, hosts, dial, connections, response, auth, transport,
+blob_download, client.
+"""

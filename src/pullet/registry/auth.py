@@ -182,7 +182,7 @@ def token_request(realm: str, service: str, scope: str, credential: Credential |
         content_type = ("Content-Type", "application/x-www-form-urlencoded")
         return TokenRequest(method="POST", url=realm, headers=(content_type,), body=urlencode(form).encode())
     query: list[tuple[str, Any]] = [("service", service)] if service else []
-    query += [("scope", part) for part in scope.split(" ")]
+    query += [("scope", part) for part in scope.split()]
     headers: tuple[tuple[str, str], ...] = ()
     if credential is not None and credential.username:
         query.append(("account", credential.username))
@@ -192,6 +192,8 @@ def token_request(realm: str, service: str, scope: str, credential: Credential |
 
 
 def _scopes(asked: str, repository: str) -> str:
+    if not repository:  # a login is about no repository
+        return asked
     own = f"repository:{repository}:pull"
     # the registry's own scope is enough when it covers the pull; some ask for none at all on a first 401
     return asked if asked.startswith(f"repository:{repository}:") else " ".join(filter(None, (asked, own)))

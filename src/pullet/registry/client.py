@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -38,7 +38,7 @@ from pullet.registry.errors import (
 from pullet.registry.hosts import HostsConfig
 from pullet.registry.response import Response
 from pullet.registry.settings import RegistrySettings
-from pullet.registry.transport import Caller, Request, Transport
+from pullet.registry.transport import Caller, Exchange, Request, Transport
 
 T = TypeVar("T")
 
@@ -184,6 +184,26 @@ class RegistryClient:
             return tuple(msgspec.json.decode(body, type=_TagList).tags or ())[:limit]
         except msgspec.MsgspecError as error:
             raise RegistryError(f"{reference.repository}: the list of tags is unreadable: {error}") from error
+
+    def check_login(self, domain: str, caller: Caller) -> bool:
+        """Show the caller's credential to the registry itself (no mirror); False: it let everybody in without asking.
+
+        Raises:
+            UnauthorizedError: it does not accept the credential.
+            RegistryError: its other leaves.
+        """
+        was_asked = False
+
+        def note(exchange: Exchange) -> None:
+            nonlocal was_asked
+            was_asked = was_asked or exchange.is_authorized
+            if caller.on_exchange is not None:
+                caller.on_exchange(exchange)
+
+        registry = self._hosts.endpoints(domain)[-1]
+        request = Request("GET", "/v2/", "", {"Accept": "application/json"})
+        self._send(registry, request, replace(caller, on_exchange=note), None).close()
+        return was_asked
 
     def _head(
         self, path: str, reference: Reference, caller: Caller, endpoint: Endpoint, tries: int | None
