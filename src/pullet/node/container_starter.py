@@ -16,7 +16,7 @@ from pullet.cri.services import ImageService, RuntimeService
 from pullet.cri.types import ContainerConfig, ImageSpec, PodSandboxConfig
 from pullet.kit.clock import Clock
 from pullet.kube import reasons
-from pullet.kube.container import ContainerView, EphemeralContainerView
+from pullet.kube.container import ContainerKind, ContainerView, EphemeralContainerView
 from pullet.kube.pod import PodView
 from pullet.node.container_config import ContainerConfigMaker, ContainerContext
 from pullet.node.container_errors import ContainerConfigError, ContainerStartError, CrashLoopBackOffError, ImageError
@@ -25,6 +25,7 @@ from pullet.node.ensure_image_pass import ImageRequest
 from pullet.node.events import EventSink
 from pullet.node.image_manager import ImageManager
 from pullet.node.lifecycle_hooks import HookFailedError, LifecycleHooks
+from pullet.node.metrics import NodeMetrics
 from pullet.node.pull_manager import CredentialLookup
 from pullet.node.volumes import MountedVolume
 from pullet.policy.restart_backoff import RestartBackoff, restart_backoff_key
@@ -32,6 +33,11 @@ from pullet.policy.runtime_status import PodRuntimeStatus
 from pullet.policy.wording import Wording
 
 NANOS = 1_000_000_000
+_METRIC_KINDS = {
+    ContainerKind.REGULAR: "container",
+    ContainerKind.INIT: "init_container",
+    ContainerKind.EPHEMERAL: "ephemeral_container",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +69,13 @@ class ContainerStarter:
         backoff: RestartBackoff,
         events: EventSink,
         wording: Wording,
+        metrics: NodeMetrics,
         clock: Clock,
     ) -> None:
         self._images, self._runtime, self._image_manager = images, runtime, image_manager
         self._configs, self._killer, self._hooks = configs, killer, hooks
         self._backoff, self._events, self._wording, self._clock = backoff, events, wording, clock
+        self._metrics = metrics
 
     async def start(self, context: StartContext, container: ContainerView) -> None:
         """Start one container.
@@ -75,6 +83,17 @@ class ContainerStarter:
         Raises:
             ContainerStartError: what the container waits for.
         """
+        kind = _METRIC_KINDS[container.kind]
+        try:
+            await self._start(context, container)
+        except ContainerStartError as error:
+            self._metrics.count(
+                "kubelet_started_containers_errors_total", container_type=kind, code=error.waiting_reason
+            )
+            raise
+        self._metrics.count("kubelet_started_containers_total", container_type=kind)
+
+    async def _start(self, context: StartContext, container: ContainerView) -> None:
         self._check_backoff(context, container)
         self._check_image_volumes(context, container)
         config = await self._config(context, container, await self._image(context, container))

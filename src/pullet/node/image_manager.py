@@ -11,7 +11,7 @@ journal. Source: kubelet-images spec 4.3 (pkg/kubelet/images/image_manager.go En
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from pullet.base.errors import PulletError
@@ -25,8 +25,9 @@ from pullet.kube.reasons import NORMAL, WARNING
 from pullet.node.container_errors import ImageError
 from pullet.node.ensure_image_pass import EnsureImagePass, ImageRequest
 from pullet.node.events import EventSink
-from pullet.node.image_puller import ImagePuller, PullFailedError, PullOutcome
+from pullet.node.image_puller import ImagePuller, PullFailedError
 from pullet.node.journal_entry import journal_entry
+from pullet.node.metrics import NodeMetrics
 from pullet.node.pull_manager import AccessVerdict, CredentialLookup, PullManager
 from pullet.oci.reference import ReferenceInvalidError, apply_default_tag, parse_image_name
 from pullet.policy.credential_match import TrackedCredential
@@ -68,13 +69,13 @@ class ImageManager:
         wording: Wording,
         journal: PassJournal,
         node_name: str,
+        metrics: NodeMetrics,
         clock: Clock,
-        on_pulled: Callable[[PullOutcome, float], None] = lambda _outcome, _seconds: None,
     ) -> None:
         """`pull_manager` None: the gate KubeletEnsureSecretPulledImages is off."""
         self._images, self._puller, self._pull_manager, self._backoff = images, puller, pull_manager, backoff
         self._events, self._wording, self._journal, self._clock = events, wording, journal, clock
-        self._node_name, self._on_pulled = node_name, on_pulled
+        self._node_name, self._metrics = node_name, metrics
 
     async def ensure_image(self, request: ImageRequest, lookup: CredentialLookup) -> str:
         """The image ref to make the container from. `lookup` gives the pod's credentials, at most once per pass.
@@ -91,6 +92,7 @@ class ImageManager:
             raise
         finally:
             entry.total_seconds = self._clock.monotonic() - started
+            self._count(request, entry)
             await self._journal.append(journal_entry(entry, node=self._node_name, at=self._clock.now()))
         return entry.image_ref
 
@@ -201,8 +203,25 @@ class ImageManager:
         )
         self._event(request, NORMAL, reasons.PULLED, text)
         self._backoff.record_success(self._clock.monotonic())
-        self._on_pulled(outcome, total)
+        self._metrics.observe_pull(size_bytes=outcome.size_bytes, seconds=total)
         return outcome.image_ref
+
+    def _count(self, request: ImageRequest, entry: EnsureImagePass) -> None:
+        facts, decision = entry.facts, entry.decision
+        present = required = "unknown"
+        if facts is not None and facts.policy is PullPolicy.ALWAYS:
+            required = "true"
+        elif facts is not None:
+            present = "true" if facts.image_ref else "false"
+            is_absent_and_never = isinstance(decision, Refuse) and not facts.image_ref
+            required = "unknown" if is_absent_and_never else "false" if isinstance(decision, UseLocal) else "true"
+        policy = effective_pull_policy(request.policy, request.image)
+        self._metrics.count(
+            "kubelet_image_manager_ensure_image_requests_total",
+            pull_policy=str(policy).lower(),
+            present_locally=present,
+            pull_required=required,
+        )
 
     def _event(self, request: ImageRequest, event_type: str, reason: str, message: str) -> None:
         self._events.event(request.reference, event_type, reason, message)

@@ -8,8 +8,6 @@ from pullet.journal.pass_record import PassOutcome, PassRecord
 from pullet.node.ensure_image_pass import EnsureImagePass
 from pullet.policy.image_pull import Pull, PullPolicy, Refuse, UseLocal, Wait
 
-FINGERPRINT_LENGTH = 12
-
 
 def journal_entry(entry: EnsureImagePass, *, node: str, at: datetime) -> PassRecord:
     """The entry; credentials appear by origin and fingerprint alone."""
@@ -35,7 +33,7 @@ def journal_entry(entry: EnsureImagePass, *, node: str, at: datetime) -> PassRec
         outcome=_outcome(entry),
         image_ref=entry.image_ref,
         credential=credential.origin if credential is not None else "",
-        credential_fingerprint=credential.hash[:FINGERPRINT_LENGTH] if credential is not None else "",
+        credential_fingerprint=credential.fingerprint if credential is not None else "",
         endpoint=report.endpoint if report is not None else "",
         endpoints=attempts,
         index_digest=report.index_digest if report is not None else "",

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from starlette.types import ASGIApp
+
 from pullet.credentials.keyring import Keyring
 from pullet.cri.services import ImageService, RuntimeService
 from pullet.cri.types import VersionResponse
@@ -23,27 +25,33 @@ from pullet.kit.clock import Clock
 from pullet.kit.tasks import Supervisor
 from pullet.kit.worker_threads import WorkerThreads
 from pullet.kube.pod import PodView
+from pullet.kube.quantity import parse_quantity
 from pullet.kube.secret import SecretView
 from pullet.kubeclient.client import ApiClient
 from pullet.kubeclient.event_recorder import EventRecorder
 from pullet.node.alarm import Alarm
 from pullet.node.container_config import ContainerConfigMaker
+from pullet.node.container_gc import ContainerGC
 from pullet.node.container_killer import ContainerKiller
+from pullet.node.container_logs import ContainerLogs
 from pullet.node.container_starter import ContainerStarter
 from pullet.node.downward import NodeFacts
 from pullet.node.environment import EnvironmentMaker
 from pullet.node.events import EventSink
 from pullet.node.housekeeping import Housekeeping
+from pullet.node.image_gc_manager import ImageGCManager
 from pullet.node.image_manager import ImageManager, PassJournal
 from pullet.node.image_puller import ImagePuller
 from pullet.node.lifecycle_hooks import LifecycleHooks
 from pullet.node.machine import EMPTY_MACHINE, read_machine
+from pullet.node.metrics import NodeMetrics
 from pullet.node.node_health import HealthMonitor
 from pullet.node.node_status import NodeIdentity, NodeStatusUpdater
 from pullet.node.object_reader import ObjectReader
 from pullet.node.pleg import Pleg
 from pullet.node.pod_cache import PodCache
 from pullet.node.pod_paths import PodPaths
+from pullet.node.pod_service_account import BoundServiceAccount
 from pullet.node.pod_source import PodSource
 from pullet.node.pod_workers import PodWorkers
 from pullet.node.probe_workers import ProbeManager
@@ -52,6 +60,7 @@ from pullet.node.pull_manager import CredentialLookup, PullManager
 from pullet.node.pull_records import PullRecords
 from pullet.node.runtime_manager import RuntimeManager
 from pullet.node.sandbox_config import ResolvConf, dns_config, parse_resolv_conf
+from pullet.node.server import NodeServer
 from pullet.node.service_account_tokens import ServiceAccountTokens
 from pullet.node.settings import NodeSettings
 from pullet.node.status_manager import StatusManager
@@ -59,6 +68,7 @@ from pullet.node.sync_pod import PodSyncer
 from pullet.node.volume_payloads import PayloadSources
 from pullet.node.volumes import VolumeManager
 from pullet.policy.credential_match import TrackedCredential
+from pullet.policy.image_gc import ImageGCPolicy
 from pullet.policy.pull_backoff import PullBackoff
 from pullet.policy.pull_verification import parse_verification_rule
 from pullet.policy.restart_backoff import RestartBackoff
@@ -69,10 +79,14 @@ log = logging.getLogger(__name__)
 RESTART_SECONDS = 1.0
 
 
-def _credential_source(keyring: Keyring) -> Callable[[PodView, Sequence[SecretView]], CredentialLookup]:
-    def for_pod(_pod: PodView, secrets: Sequence[SecretView]) -> CredentialLookup:
+def _credential_source(
+    keyring: Keyring, api: ApiClient, tokens: ServiceAccountTokens
+) -> Callable[[PodView, Sequence[SecretView]], CredentialLookup]:
+    def for_pod(pod: PodView, secrets: Sequence[SecretView]) -> CredentialLookup:
+        account = BoundServiceAccount(pod, api=api, tokens=tokens)
+
         async def lookup(repository: str) -> Sequence[TrackedCredential]:
-            return await keyring.lookup(repository, pull_secrets=secrets)
+            return await keyring.lookup(repository, pull_secrets=secrets, account=account)
 
         return lookup
 
@@ -93,6 +107,9 @@ class NodeParts:
     source: PodSource
     pleg: Pleg
     housekeeping: Housekeeping
+    image_gc: ImageGCManager
+    container_gc: ContainerGC
+    server: NodeServer
 
 
 class Node:
@@ -115,11 +132,13 @@ class Node:
         cgroup_root: str = "/pullet",
         version: str = "v1.36.2",
         random: Callable[[], float] = random_module.random,
+        serve: Callable[[ASGIApp], Coroutine[Any, Any, None]] | None = None,
         threads: WorkerThreads | None = None,
     ) -> None:
         """`root` is this node's own directory. `service_environment`: variables every container gets.
 
-        `random` gives numbers in [0, 1) for the jitter of requeues.
+        `random` gives numbers in [0, 1) for the jitter of requeues. `serve` serves the node's endpoints until
+        cancelled, at `settings.port`, with TLS and client certificates; None: they are not served.
         """
         self.name, self.root, self.settings = name, root, settings
         self._api, self._images, self._runtime, self._journal = api, images, runtime, journal
@@ -132,6 +151,8 @@ class Node:
             ensures_secret_pulled_images=None if settings.verifies_pulled_images else False,
         )
         self._paths = PodPaths(root)
+        self._serve = serve
+        self._metrics = NodeMetrics()
         self._stopping = Alarm(clock)
         self._children: list[asyncio.Task[None]] = []
         self._machine = EMPTY_MACHINE
@@ -172,6 +193,12 @@ class Node:
         child("health-runtime", parts.health.run_runtime)
         child("health-images", parts.health.run_images)
         child("housekeeping", lambda: self._housekeep(parts))
+        child("image-gc", parts.image_gc.run)
+        child("container-gc", parts.container_gc.run)
+        child("log-rotation", parts.container_gc.run_log_rotation)
+        serve = self._serve
+        if serve is not None:
+            child("server", lambda: serve(parts.server.app))
 
     @staticmethod
     async def _housekeep(parts: NodeParts) -> None:
@@ -237,7 +264,7 @@ class Node:
             volumes=volumes,
             objects=objects,
             tokens=tokens,
-            credentials=_credential_source(self._keyring),
+            credentials=_credential_source(self._keyring, self._api, tokens),
             probes=probes,
             events=recorder,
             wording=self._wording,
@@ -280,6 +307,48 @@ class Node:
                 threads=threads,
                 clock=clock,
             ),
+            image_gc=self._image_gc(recorder, updater, pull_manager),
+            container_gc=ContainerGC(
+                runtime=self._runtime,
+                cache=cache,
+                threads=threads,
+                clock=clock,
+                log_max_bytes=parse_quantity(settings.container_log_max_size).units,
+                log_max_files=settings.container_log_max_files,
+            ),
+            server=NodeServer(
+                pods=lambda: workers.pods,
+                raw_pods=source.raw_pods,
+                statuses=statuses,
+                cache=cache,
+                runtime=self._runtime,
+                logs=ContainerLogs(threads=threads, clock=clock),
+                paths=self._paths,
+                metrics=self._metrics,
+                clock=clock,
+            ),
+        )
+
+    def _image_gc(
+        self, events: EventSink, updater: NodeStatusUpdater, pull_manager: PullManager | None
+    ) -> ImageGCManager:
+        settings = self.settings
+        return ImageGCManager(
+            images=self._images,
+            runtime=self._runtime,
+            policy=ImageGCPolicy(
+                high_threshold_percent=settings.image_gc_high_threshold_percent,
+                low_threshold_percent=settings.image_gc_low_threshold_percent,
+                min_age_seconds=settings.image_minimum_gc_age_seconds,
+                max_age_seconds=settings.image_maximum_gc_age_seconds,
+            ),
+            pull_manager=pull_manager,
+            events=events,
+            node=updater.reference,
+            wording=self._wording,
+            metrics=self._metrics,
+            clock=self._clock,
+            threads=self._threads,
         )
 
     def _pull_manager(self) -> PullManager | None:
@@ -292,6 +361,9 @@ class Node:
             ),
             threads=self._threads,
             clock=self._clock,
+            on_check=lambda result: self._metrics.count(
+                "kubelet_imagemanager_image_mustpull_checks_total", result=str(result)
+            ),
         )
 
     def _image_manager(self, events: EventSink, pull_manager: PullManager | None) -> ImageManager:
@@ -313,6 +385,7 @@ class Node:
             wording=self._wording,
             journal=self._journal,
             node_name=self.name,
+            metrics=self._metrics,
             clock=self._clock,
         )
 
@@ -346,6 +419,7 @@ class Node:
             backoff=RestartBackoff(max_seconds=settings.max_restart_period_seconds),
             events=events,
             wording=self._wording,
+            metrics=self._metrics,
             clock=self._clock,
         )
         return RuntimeManager(

@@ -49,6 +49,10 @@ class PodSource:
         """Uids of the pods that the API has."""
         return {uid_of(obj) for obj in self._reflector.list()}
 
+    def raw_pods(self) -> list[JsonObject]:
+        """The pods as the API has them."""
+        return list(self._reflector.list())
+
     def _observe(self, change: Change) -> None:
         if change.type == "DELETED":
             self._workers.forget_pod(uid_of(change.object))
