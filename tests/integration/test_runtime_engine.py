@@ -95,13 +95,13 @@ class World:
 
 @asynccontextmanager
 async def opened(
-    directory: Path, threads: WorkerThreads, images: DirectoryImages
+    directory: Path, threads: WorkerThreads, images: DirectoryImages, *, subnet: str = "10.84.2.0/24"
 ) -> AsyncIterator[EngineRuntimeService]:
     async with asyncio.TaskGroup() as group:
         service = await EngineRuntimeService.open(
             root=directory / "engine",
             images=images,
-            network=NetworkSettings(bridge="pullettest2", subnet="10.84.2.0/24"),
+            network=NetworkSettings(bridge="pullettest2", subnet=subnet),
             clock=SystemClock(),
             threads=threads,
             group=group,
@@ -188,6 +188,27 @@ async def test_host_network_is_the_machines(world: World) -> None:
     assert "eth0" in text
     assert text.splitlines()[-1] == socket.gethostname()
     assert (await world.service.pod_sandbox_status(world.sandbox)).ip == ""
+
+
+async def test_a_bridge_of_another_subnet_is_taken_over(world: World) -> None:
+    await world.run("true")
+    await world.service.remove_pod_sandbox(world.sandbox)
+    threads, images = WorkerThreads("other", 2), await asyncio.to_thread(DirectoryImages, world.directory / "none")
+    async with opened(world.directory / "other", threads, images, subnet="10.84.12.0/24") as service:
+        sandbox = await service.run_pod_sandbox(world.sandbox_config)
+        assert (await service.pod_sandbox_status(sandbox)).ip.startswith("10.84.12.")
+        await service.remove_pod_sandbox(sandbox)
+    await asyncio.to_thread(threads.close)
+
+
+async def test_a_sandbox_that_gets_no_network_leaves_nothing(world: World) -> None:
+    first = PortMapping(container_port=80, host_port=70000)
+    with pytest.raises(CriError, match="failed to set up sandbox: plugin type='portmap' failed"):
+        await world.service.run_pod_sandbox(replace(world.sandbox_config, port_mappings=(first,)))
+    assert await world.service.list_pod_sandbox() == []
+    state = world.directory / "engine"
+    assert await asyncio.to_thread(lambda: list((state / "sandboxes").iterdir())) == []
+    assert await asyncio.to_thread(lambda: list((state / "network").glob("*/10.*"))) == []
 
 
 # -- rights and limits ------------------------------------------------------------------------------------------------

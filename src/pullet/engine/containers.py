@@ -268,11 +268,14 @@ class Containers:
     async def recover(self) -> None:
         """Find the containers of the last run: the living are watched again, the half made are removed."""
         for container_id in await self._threads.run(lambda: list(self._files.ids(self._files.containers))):
-            record = await self._threads.run(self._files.read_container, container_id)
-            if record is None or not self._has_sandbox(record):
-                await self._discard(container_id)
-            else:
-                await self._revive(record)
+            try:
+                record = await self._threads.run(self._files.read_container, container_id)
+                if record is None or not self._has_sandbox(record):
+                    await self._discard(container_id)
+                else:
+                    await self._revive(record)
+            except (PulletError, OSError) as error:
+                log.warning("container not recovered", extra={"container": container_id, "error": str(error)})
         await self._threads.run(self._images.release_others, frozenset(self._containers))
 
     def _has_sandbox(self, record: ContainerRecord) -> bool:

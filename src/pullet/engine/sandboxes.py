@@ -9,6 +9,7 @@ There is no process per sandbox.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import socket
 from collections.abc import Sequence
@@ -36,6 +37,8 @@ from pullet.ociruntime import cgroup
 from pullet.ociruntime.cni import CniNetwork, PublishedPort
 from pullet.ociruntime.errors import OciRuntimeError
 from pullet.ociruntime.namespaces import create_namespaces, is_alive, prepare_files, remove_namespaces
+
+log = logging.getLogger(__name__)
 
 
 def new_id() -> str:
@@ -101,7 +104,7 @@ class Sandboxes:
         try:
             record = await self._make(record)
         except BaseException as error:
-            await self._uninterrupted.run(lambda: self._destroy(record))
+            await self._uninterrupted.run(lambda: self._destroy_if_possible(record))
             self._names.pop(config.metadata, None)
             if isinstance(error, PulletError | OSError) and not isinstance(error, CriError):
                 raise CriError(f"failed to set up sandbox: {error}") from error
@@ -183,6 +186,12 @@ class Sandboxes:
         finally:
             await self._threads.run(self._delete, record.id, record)
 
+    async def _destroy_if_possible(self, record: SandboxRecord) -> None:
+        try:
+            await self._destroy(record)
+        except (PulletError, OSError) as error:
+            log.warning("sandbox left behind", extra={"sandbox": record.id, "error": str(error)})
+
     def _delete(self, sandbox_id: str, record: SandboxRecord | None) -> None:
         directory = self.directory(sandbox_id)
         if record is not None:
@@ -198,16 +207,23 @@ class Sandboxes:
     async def recover(self) -> None:
         """Find the sandboxes of the last run: whole ones are known again, all others are removed without trace."""
         for sandbox_id in await self._threads.run(lambda: list(self._files.ids(self._files.sandboxes))):
-            record = await self._threads.run(self._files.read_sandbox, sandbox_id)
-            if record is None:
-                await self._threads.run(self._delete, sandbox_id, None)
-            elif record.phase is SandboxPhase.CREATING:
-                await self._destroy(record)
-            else:
-                record = await self._revive(record)
-                self._records[sandbox_id] = record
-                self._names[record.config.metadata] = sandbox_id
+            try:
+                await self._recover(sandbox_id)
+            except (PulletError, OSError) as error:
+                log.warning("sandbox not recovered", extra={"sandbox": sandbox_id, "error": str(error)})
         await self._threads.run(self._network.release_reserved, set(self._records))
+
+    async def _recover(self, sandbox_id: str) -> None:
+        record = await self._threads.run(self._files.read_sandbox, sandbox_id)
+        if record is None:
+            await self._threads.run(self._delete, sandbox_id, None)
+        elif record.phase is SandboxPhase.CREATING:
+            await self._destroy(record)
+        else:
+            # Known before it is revived: should that fail, it can still be stopped and removed.
+            self._records[sandbox_id] = record
+            self._names[record.config.metadata] = sandbox_id
+            self._records[sandbox_id] = await self._revive(record)
 
     async def _revive(self, record: SandboxRecord) -> SandboxRecord:
         """After a reboot the namespaces are gone: the sandbox is there and not ready."""

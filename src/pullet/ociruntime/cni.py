@@ -100,7 +100,12 @@ class CniNetwork:
         for config in reversed(self._plugins(ports)):
             if results:
                 config["prevResult"] = results
-            await self._execute("DEL", config, sandbox_id, netns, INTERFACE)
+            try:
+                await self._execute("DEL", config, sandbox_id, netns, INTERFACE)
+            except CniError:
+                # After an ADD that failed halfway, the bridge plugin deletes the interface and then stumbles over the
+                # rules that were never made; asked again it finds no interface and goes on to the address.
+                await self._execute("DEL", config, sandbox_id, netns, INTERFACE)
 
     def release_reserved(self, sandbox_ids: set[str]) -> None:
         """Give back addresses of sandboxes that are not in `sandbox_ids` (a crash between two steps). Blocking."""
@@ -158,6 +163,7 @@ def conflist(settings: NetworkSettings, data_directory: str, ports: Sequence[Pub
         "isGateway": True,
         "ipMasq": True,
         "hairpinMode": True,
+        "forceAddress": True,  # a bridge left from a run with another subnet gets the present one
         "ipam": {
             "type": "host-local",
             "dataDir": data_directory,

@@ -71,6 +71,15 @@ async def test_a_plugins_failure_is_told_in_its_words(network: CniNetwork, tmp_p
         await network.attach("s1", Path("/ns/net"), ())
 
 
+async def test_taking_away_is_tried_again_after_an_addition_that_failed_halfway(
+    network: CniNetwork, tmp_path: Path
+) -> None:
+    (tmp_path / "plugins" / "fails").touch()
+    with pytest.raises(CniError, match="no room"):
+        await network.detach("s1", Path("/ns/net"), (), None)
+    assert [call[0] for call in calls(tmp_path)] == ["DEL", "DEL"]
+
+
 async def test_a_missing_plugin_names_the_package(network: CniNetwork, tmp_path: Path) -> None:
     (tmp_path / "plugins" / "bridge").unlink()
     assert await asyncio.to_thread(network.missing_plugins) == ["bridge", "host-local"]
