@@ -6,7 +6,7 @@ answer came. Nothing is retried here: who calls knows whether a repetition is sa
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -235,7 +235,7 @@ class ApiClient:
         resource: Resource,
         namespace: str | None,
         name: str,
-        patch: JsonValue,
+        patch: JsonObject | Sequence[JsonObject],
         *,
         kind: PatchKind = "merge",
         subresource: str | None = None,

@@ -1,0 +1,512 @@
+"""Scheduler and controllers against the real API server, with a kubelet that only pretends to run pods."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pullet.apiserver.server import ApiServer
+from pullet.apiserver.settings import ApiServerSettings
+from pullet.base.jsonvalue import JsonObject
+from pullet.controllers.manager import ControllerManager
+from pullet.kit.clock import SystemClock
+from pullet.kit.worker_threads import WorkerThreads
+from pullet.kube.meta import format_time, is_deleting, name_of, namespace_of, uid_of
+from pullet.kube.scheme import (
+    CONFIGMAPS,
+    DAEMONSETS,
+    DEPLOYMENTS,
+    EVENTS,
+    JOBS,
+    LEASES,
+    NAMESPACES,
+    NODES,
+    PODS,
+    REPLICASETS,
+    SERVICEACCOUNTS,
+    STATEFULSETS,
+    Resource,
+)
+from pullet.kube.status import ApiError, ConflictError, NotFoundError
+from pullet.kubeclient.client import ApiClient
+
+THREADS = WorkerThreads("test-kubeconfig", 1)
+CLOCK = SystemClock()
+
+
+class PretendKubelet:
+    """Reports bound pods as running and ready (or as `outcome` says), and lets deleted ones go."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+        self.outcome: Callable[[JsonObject], str] = lambda pod: "Running"
+
+    async def run(self) -> None:
+        version = ""
+        while True:
+            async with aclosing(self._client.watch(PODS, resource_version=version)) as events:
+                async for event in events:
+                    if event.type in ("ADDED", "MODIFIED"):
+                        try:
+                            await self._look(event.object)
+                        except (NotFoundError, ConflictError):
+                            continue
+
+    async def _look(self, pod: JsonObject) -> None:
+        namespace, name = namespace_of(pod), name_of(pod)
+        if not pod["spec"].get("nodeName"):
+            return
+        if is_deleting(pod):
+            await self._client.delete(PODS, namespace, name, grace_period_seconds=0, uid=uid_of(pod))
+            return
+        phase = self.outcome(pod)
+        if (pod.get("status") or {}).get("phase") == phase:
+            return
+        stamp = format_time(CLOCK.now())
+        ready = "True" if phase == "Running" else "False"
+        status: JsonObject = {
+            "phase": phase,
+            "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": stamp}],
+        }
+        patch: JsonObject = {"metadata": {"uid": uid_of(pod)}, "status": status}
+        await self._client.patch(PODS, namespace, name, patch, kind="strategic", subresource="status")
+
+
+class Cluster:
+    """What a test works with."""
+
+    def __init__(self, client: ApiClient, kubelet: PretendKubelet) -> None:
+        self.client = client
+        self.kubelet = kubelet
+
+    async def add_node(self, name: str = "n1", **spec: Any) -> None:
+        room = {"cpu": "4", "memory": "8Gi", "pods": "110"}
+        stamp = format_time(CLOCK.now())
+        condition = {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": stamp}
+        status = {"capacity": room, "allocatable": room, "conditions": [condition]}
+        node: JsonObject = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": spec}
+        await self.client.create(NODES, None, node)
+        await self.client.patch(NODES, None, name, {"status": status}, subresource="status")
+
+    async def until(self, what: str, check: Callable[[], Any], seconds: float = 15.0) -> Any:
+        """Wait for an awaited check to answer something true."""
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    try:
+                        found = await check()
+                    except NotFoundError:
+                        found = None
+                    if found:
+                        return found
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"waited {seconds} s in vain: {what}") from None
+
+    async def until_status(
+        self, resource: Resource, name: str, namespace: str = "default", **wanted: Any
+    ) -> JsonObject:
+        """Wait until the status has these members."""
+        last: JsonObject = {}
+
+        async def check() -> JsonObject | None:
+            nonlocal last
+            obj = await self.client.get(resource, namespace, name)
+            last = obj.get("status") or {}
+            generation = obj["metadata"].get("generation", 0)
+            is_seen = last.get("observedGeneration", generation) >= generation  # jobs do not say
+            return obj if is_seen and all(last.get(field, 0) == value for field, value in wanted.items()) else None
+
+        try:
+            return await self.until(f"{resource} {name} to have {wanted}", check)  # type: ignore[no-any-return]  # checked
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it has {last}") from None
+
+    async def events(self, name: str, kind: str = "", namespace: str = "default") -> list[str]:
+        """`Reason message` of the events about an object, oldest first."""
+        items = (await self.client.list(EVENTS, namespace)).items
+        items.sort(key=lambda item: item["metadata"]["name"])
+        return [
+            f"{item['reason']} {item['message']}"
+            for item in items
+            if item["involvedObject"]["name"] == name and kind in ("", item["involvedObject"]["kind"])
+        ]
+
+    async def pods(self, namespace: str = "default") -> list[JsonObject]:
+        return (await self.client.list(PODS, namespace)).items
+
+
+@asynccontextmanager
+async def running_cluster(root: Path) -> AsyncIterator[Cluster]:
+    settings = ApiServerSettings(port=0)
+    async with ApiServer(root=root, settings=settings, clock=CLOCK) as server, asyncio.TaskGroup() as group:
+        serving = group.create_task(server.run())
+        client = await ApiClient.open(server.kubeconfig_path, threads=THREADS)
+        manager = ControllerManager(client=client, clock=CLOCK, root_ca="PEM", instance="host")
+        kubelet = PretendKubelet(client)
+        controlling = group.create_task(manager.run())
+        pretending = group.create_task(kubelet.run())
+        try:
+            cluster = Cluster(client, kubelet)
+            await cluster.until("the default ServiceAccount", lambda: client.get(SERVICEACCOUNTS, "default", "default"))
+            yield cluster
+        finally:
+            for task in (pretending, controlling):
+                task.cancel()
+            await asyncio.wait([pretending, controlling])
+            await client.aclose()
+            serving.cancel()
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    async with running_cluster(tmp_path) as started:
+        yield started
+
+
+def template(image: str = "web:1.0", **spec: Any) -> JsonObject:
+    return {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": image}]} | spec}
+
+
+def workload(kind: str, api_version: str = "apps/v1", name: str = "web", **spec: Any) -> JsonObject:
+    body = {"selector": {"matchLabels": {"app": "web"}}, "template": template()} | spec
+    return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": "default"}, "spec": body}
+
+
+async def test_namespaces_get_their_account_and_authority(cluster: Cluster) -> None:
+    await cluster.client.create(
+        NAMESPACES, None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}}
+    )
+    await cluster.until("the account", lambda: cluster.client.get(SERVICEACCOUNTS, "team", "default"))
+    bundle = await cluster.until("the bundle", lambda: cluster.client.get(CONFIGMAPS, "team", "kube-root-ca.crt"))
+    assert bundle["data"] == {"ca.crt": "PEM"}
+    uid = uid_of(await cluster.client.get(SERVICEACCOUNTS, "team", "default"))
+    await cluster.client.delete(SERVICEACCOUNTS, "team", "default")
+
+    async def is_back() -> bool:
+        return uid_of(await cluster.client.get(SERVICEACCOUNTS, "team", "default")) != uid
+
+    await cluster.until("the account to be made again", is_back)
+
+
+async def test_a_deleted_namespace_takes_everything_with_it(cluster: Cluster) -> None:
+    await cluster.add_node()
+    await cluster.client.create(
+        NAMESPACES, None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}}
+    )
+    await cluster.until("the account", lambda: cluster.client.get(SERVICEACCOUNTS, "team", "default"))
+    deployment = workload("Deployment", replicas=2)
+    del deployment["metadata"]["namespace"]
+    await cluster.client.create(DEPLOYMENTS, "team", deployment)
+    await cluster.until_status(DEPLOYMENTS, "web", "team", availableReplicas=2)
+    await cluster.client.delete(NAMESPACES, None, "team")
+
+    async def is_gone() -> bool:
+        try:
+            await cluster.client.get(NAMESPACES, None, "team")
+        except NotFoundError:
+            return True
+        return False
+
+    await cluster.until("the namespace to go", is_gone)
+    assert await cluster.pods("team") == []
+
+
+async def test_a_pod_is_bound_with_the_schedulers_words(cluster: Cluster) -> None:
+    await cluster.add_node()
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": template()["spec"]}
+    await cluster.client.create(PODS, "default", pod)
+
+    async def is_running() -> bool:
+        return ((await cluster.client.get(PODS, "default", "p")).get("status") or {}).get("phase") == "Running"
+
+    await cluster.until("the pod to run", is_running)
+    assert await cluster.events("p") == ["Scheduled Successfully assigned default/p to n1"]
+    (event,) = [item for item in (await cluster.client.list(EVENTS, "default")).items if item["reason"] == "Scheduled"]
+    assert event["action"] == "Binding"
+    assert event["reportingComponent"] == "default-scheduler"
+    assert event["reportingInstance"] == "default-scheduler-host"
+    assert not event.get("source")
+    conditions = {
+        item["type"]: item for item in (await cluster.client.get(PODS, "default", "p"))["status"]["conditions"]
+    }
+    assert conditions["PodScheduled"]["status"] == "True"
+
+
+async def test_a_pod_that_fits_nowhere_says_why_and_goes_when_it_can(cluster: Cluster) -> None:
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p"},
+        "spec": template(nodeSelector={"disk": "ssd"})["spec"],
+    }
+    await cluster.client.create(PODS, "default", pod)
+
+    async def why() -> str:
+        found = (await cluster.client.get(PODS, "default", "p")).get("status") or {}
+        return next((item.get("message", "") for item in found.get("conditions", ()) if item["status"] == "False"), "")
+
+    assert await cluster.until("a verdict", why) == "no nodes available to schedule pods"
+    await cluster.add_node()
+    wanted = (
+        "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. no new claims to deallocate, "
+        "preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+    )
+
+    async def is_worded() -> bool:
+        return await why() == wanted
+
+    await cluster.until("the verdict about the node", is_worded)
+    await cluster.client.patch(NODES, None, "n1", {"metadata": {"labels": {"disk": "ssd"}}})
+
+    async def node() -> str:
+        return str((await cluster.client.get(PODS, "default", "p"))["spec"].get("nodeName") or "")
+
+    assert await cluster.until("the binding", node) == "n1"
+    assert f"FailedScheduling {wanted}" in await cluster.events("p")
+
+
+async def test_a_rollout_reads_like_a_real_one(cluster: Cluster) -> None:
+    await cluster.add_node()
+    await cluster.client.create(DEPLOYMENTS, "default", workload("Deployment", replicas=2))
+    await cluster.until_status(DEPLOYMENTS, "web", replicas=2, updatedReplicas=2, availableReplicas=2)
+    patch: JsonObject = {"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "web:1.1"}]}}}}
+    await cluster.client.patch(DEPLOYMENTS, "default", "web", patch, kind="strategic")
+    done = await cluster.until_status(DEPLOYMENTS, "web", replicas=2, updatedReplicas=2, availableReplicas=2)
+    assert done["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "2"
+    progress = {item["type"]: (item["status"], item["reason"]) for item in done["status"]["conditions"]}
+    assert progress["Available"] == ("True", "MinimumReplicasAvailable")
+    sets = {
+        item["metadata"]["annotations"]["deployment.kubernetes.io/revision"]: item
+        for item in (await cluster.client.list(REPLICASETS, "default")).items
+    }
+    old, new = name_of(sets["1"]), name_of(sets["2"])
+
+    async def is_told() -> list[str] | None:
+        told = await cluster.events("web", "Deployment")
+        return told if len(told) >= 5 else None
+
+    assert await cluster.until("the events", is_told) == [
+        f"ScalingReplicaSet Scaled up replica set {old} from 0 to 2",
+        f"ScalingReplicaSet Scaled up replica set {new} from 0 to 1",
+        f"ScalingReplicaSet Scaled down replica set {old} from 2 to 1",
+        f"ScalingReplicaSet Scaled up replica set {new} from 1 to 2",
+        f"ScalingReplicaSet Scaled down replica set {old} from 1 to 0",
+    ]
+
+    async def settled() -> bool:
+        found = await cluster.client.get(DEPLOYMENTS, "default", "web")
+        return any(item["reason"] == "NewReplicaSetAvailable" for item in found["status"]["conditions"])
+
+    await cluster.until("Progressing to end", settled)
+    assert all(name_of(pod).startswith(f"{new}-") for pod in await cluster.pods())
+    made = await cluster.events(new, "ReplicaSet")
+    assert made[0].startswith(f"SuccessfulCreate Created pod: {new}-")
+
+
+async def test_undo_gives_the_old_replica_set_the_next_revision(cluster: Cluster) -> None:
+    await cluster.add_node()
+    first = workload("Deployment", replicas=1)
+    await cluster.client.create(DEPLOYMENTS, "default", first)
+    await cluster.until_status(DEPLOYMENTS, "web", updatedReplicas=1, availableReplicas=1)
+    for image in ("web:1.1", "web:1.0"):
+        patch: JsonObject = {"spec": {"template": {"spec": {"containers": [{"name": "web", "image": image}]}}}}
+        await cluster.client.patch(DEPLOYMENTS, "default", "web", patch, kind="strategic")
+        await cluster.until_status(DEPLOYMENTS, "web", replicas=1, updatedReplicas=1, availableReplicas=1)
+    sets = (await cluster.client.list(REPLICASETS, "default")).items
+    notes = sorted(
+        (item["metadata"]["annotations"]["deployment.kubernetes.io/revision"],
+         item["metadata"]["annotations"].get("deployment.kubernetes.io/revision-history"), item["spec"]["replicas"])
+        for item in sets
+    )  # fmt: skip
+    assert notes == [("2", None, 0), ("3", "1", 1)]
+
+
+async def test_a_paused_deployment_scales_but_does_not_roll(cluster: Cluster) -> None:
+    await cluster.add_node()
+    await cluster.client.create(DEPLOYMENTS, "default", workload("Deployment", replicas=1))
+    await cluster.until_status(DEPLOYMENTS, "web", availableReplicas=1)
+    patch: JsonObject = {"spec": {"paused": True, "replicas": 3, "template": {"metadata": {"annotations": {"a": "b"}}}}}
+    await cluster.client.patch(DEPLOYMENTS, "default", "web", patch)
+    await cluster.until_status(DEPLOYMENTS, "web", replicas=3, availableReplicas=3, updatedReplicas=0)
+    assert len((await cluster.client.list(REPLICASETS, "default")).items) == 1
+    await cluster.client.patch(DEPLOYMENTS, "default", "web", {"spec": {"paused": None}})
+    await cluster.until_status(DEPLOYMENTS, "web", replicas=3, availableReplicas=3, updatedReplicas=3)
+
+
+async def test_recreate_never_runs_two_versions_together(cluster: Cluster) -> None:
+    await cluster.add_node()
+    await cluster.client.create(
+        DEPLOYMENTS, "default", workload("Deployment", replicas=2, strategy={"type": "Recreate"})
+    )
+    await cluster.until_status(DEPLOYMENTS, "web", availableReplicas=2)
+    patch: JsonObject = {"spec": {"template": {"metadata": {"annotations": {"a": "b"}}}}}
+    await cluster.client.patch(DEPLOYMENTS, "default", "web", patch)
+    mixed = []
+
+    async def is_done() -> bool:
+        pods = await cluster.pods()
+        hashes = {pod["metadata"]["labels"]["pod-template-hash"] for pod in pods}
+        mixed.append(len(hashes) > 1)
+        status = (await cluster.client.get(DEPLOYMENTS, "default", "web")).get("status") or {}
+        return status.get("updatedReplicas") == 2 and status.get("availableReplicas") == 2 and len(pods) == 2
+
+    await cluster.until("the new version", is_done)
+    assert not any(mixed)
+
+
+async def test_deleting_a_deployment_collects_what_it_owned(cluster: Cluster) -> None:
+    await cluster.add_node()
+    await cluster.client.create(DEPLOYMENTS, "default", workload("Deployment", replicas=2))
+    await cluster.until_status(DEPLOYMENTS, "web", availableReplicas=2)
+    await cluster.client.delete(DEPLOYMENTS, "default", "web", propagation_policy="Background")
+
+    async def is_empty() -> bool:
+        return not (await cluster.client.list(REPLICASETS, "default")).items and not await cluster.pods()
+
+    await cluster.until("everything to be collected", is_empty)
+
+
+async def test_foreground_deletion_waits_for_the_pods(cluster: Cluster) -> None:
+    await cluster.add_node()
+    await cluster.client.create(DEPLOYMENTS, "default", workload("Deployment", replicas=2))
+    await cluster.until_status(DEPLOYMENTS, "web", availableReplicas=2)
+    await cluster.client.delete(DEPLOYMENTS, "default", "web", propagation_policy="Foreground")
+
+    async def is_gone() -> bool:
+        try:
+            await cluster.client.get(DEPLOYMENTS, "default", "web")
+        except NotFoundError:
+            return True
+        return False
+
+    await cluster.until("the deployment to go", is_gone)
+    assert await cluster.pods() == []
+
+
+async def test_orphans_stay_and_are_adopted_again(cluster: Cluster) -> None:
+    await cluster.add_node()
+    await cluster.client.create(DEPLOYMENTS, "default", workload("Deployment", replicas=1))
+    await cluster.until_status(DEPLOYMENTS, "web", availableReplicas=1)
+    await cluster.client.delete(DEPLOYMENTS, "default", "web", propagation_policy="Orphan")
+
+    async def is_orphaned() -> bool:
+        items = (await cluster.client.list(REPLICASETS, "default")).items
+        return len(items) == 1 and not items[0]["metadata"].get("ownerReferences")
+
+    await cluster.until("the replica set to be on its own", is_orphaned)
+    (before,) = (await cluster.client.list(REPLICASETS, "default")).items
+    await cluster.client.create(DEPLOYMENTS, "default", workload("Deployment", replicas=1))
+    await cluster.until_status(DEPLOYMENTS, "web", availableReplicas=1)
+    (after,) = (await cluster.client.list(REPLICASETS, "default")).items
+    assert uid_of(after) == uid_of(before)
+    assert after["metadata"]["ownerReferences"][0]["kind"] == "Deployment"
+
+
+async def test_a_job_counts_its_pods_and_ends(cluster: Cluster) -> None:
+    await cluster.add_node()
+    cluster.kubelet.outcome = lambda pod: "Succeeded"
+    spec = {"completions": 3, "parallelism": 2, "template": {"spec": template()["spec"] | {"restartPolicy": "Never"}}}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": spec}
+    await cluster.client.create(JOBS, "default", job)
+    done = await cluster.until_status(JOBS, "j", succeeded=3, active=0)
+    conditions = {item["type"]: item["reason"] for item in done["status"]["conditions"]}
+    assert conditions == {"SuccessCriteriaMet": "CompletionsReached", "Complete": "CompletionsReached"}
+    assert done["status"]["completionTime"]
+
+    async def is_told() -> bool:
+        return "Completed Job completed" in await cluster.events("j")
+
+    await cluster.until("the event", is_told)
+
+    async def is_released() -> bool:
+        return all(not pod["metadata"].get("finalizers") for pod in await cluster.pods())
+
+    await cluster.until("the finalizers to be off", is_released)
+
+
+async def test_a_job_that_fails_too_often_fails(cluster: Cluster) -> None:
+    await cluster.add_node()
+    cluster.kubelet.outcome = lambda pod: "Failed"
+    spec = {"backoffLimit": 0, "template": {"spec": template()["spec"] | {"restartPolicy": "Never"}}}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": spec}
+    await cluster.client.create(JOBS, "default", job)
+    done = await cluster.until_status(JOBS, "j", failed=1)
+    assert {item["type"] for item in done["status"]["conditions"]} == {"FailureTarget", "Failed"}
+
+
+async def test_daemons_run_on_every_node_and_follow_new_ones(cluster: Cluster) -> None:
+    await cluster.add_node("n1")
+    await cluster.client.create(DAEMONSETS, "default", workload("DaemonSet"))
+    await cluster.until_status(DAEMONSETS, "web", numberAvailable=1, desiredNumberScheduled=1)
+    await cluster.add_node("n2")
+    await cluster.until_status(DAEMONSETS, "web", numberAvailable=2, desiredNumberScheduled=2)
+    patch: JsonObject = {"spec": {"template": {"metadata": {"annotations": {"a": "b"}}}}}
+    await cluster.client.patch(DAEMONSETS, "default", "web", patch)
+    await cluster.until_status(DAEMONSETS, "web", updatedNumberScheduled=2, numberAvailable=2)
+
+
+async def test_a_stateful_set_grows_in_order_and_updates_backwards(cluster: Cluster) -> None:
+    await cluster.add_node()
+    await cluster.client.create(STATEFULSETS, "default", workload("StatefulSet", replicas=3, serviceName="web"))
+    await cluster.until_status(STATEFULSETS, "web", readyReplicas=3, updatedReplicas=3)
+    pods = sorted(await cluster.pods(), key=lambda pod: int(pod["metadata"]["resourceVersion"]))
+    assert {name_of(pod) for pod in pods} == {"web-0", "web-1", "web-2"}
+    patch: JsonObject = {"spec": {"template": {"metadata": {"annotations": {"a": "b"}}}}}
+    await cluster.client.patch(STATEFULSETS, "default", "web", patch)
+    done = await cluster.until_status(STATEFULSETS, "web", readyReplicas=3, updatedReplicas=3, currentReplicas=3)
+    assert done["status"]["currentRevision"] == done["status"]["updateRevision"]
+
+    async def is_told() -> list[str] | None:
+        told = [event for event in await cluster.events("web") if event.startswith("SuccessfulDelete")]
+        return told if len(told) == 3 else None
+
+    assert [text.split()[3] for text in await cluster.until("the events", is_told)] == ["web-2", "web-1", "web-0"]
+
+
+async def test_a_cordoned_node_is_tainted_and_a_silent_one_loses_its_pods(cluster: Cluster) -> None:
+    await cluster.add_node()
+    await cluster.client.patch(NODES, None, "n1", {"spec": {"unschedulable": True}})
+
+    async def taints() -> list[str]:
+        node = await cluster.client.get(NODES, None, "n1")
+        return [f"{item['key']}:{item['effect']}" for item in node["spec"].get("taints") or ()]
+
+    assert await cluster.until("the taint", taints) == ["node.kubernetes.io/unschedulable:NoSchedule"]
+    await cluster.client.patch(NODES, None, "n1", {"spec": {"unschedulable": None}})
+    condition = {"type": "Ready", "status": "False", "reason": "KubeletNotReady"}
+    patch: JsonObject = {"status": {"conditions": [condition]}}
+    await cluster.client.patch(NODES, None, "n1", patch, kind="strategic", subresource="status")
+
+    async def is_out() -> bool:
+        return await taints() == ["node.kubernetes.io/not-ready:NoSchedule", "node.kubernetes.io/not-ready:NoExecute"]
+
+    await cluster.until("the taints of an unready node", is_out)
+
+
+async def test_a_pod_template_the_api_refuses_is_reported(cluster: Cluster) -> None:
+    await cluster.add_node()
+    body = workload("ReplicaSet", replicas=1)
+    body["spec"]["template"]["spec"]["serviceAccountName"] = "nobody"
+    await cluster.client.create(REPLICASETS, "default", body)
+    found = await cluster.until_status(REPLICASETS, "web", replicas=0)
+
+    async def is_reported() -> bool:
+        status = (await cluster.client.get(REPLICASETS, "default", "web")).get("status") or {}
+        return any(item["type"] == "ReplicaFailure" for item in status.get("conditions") or ())
+
+    await cluster.until("the condition", is_reported)
+    assert found["spec"]["replicas"] == 1
+    assert any(text.startswith("FailedCreate Error creating: ") for text in await cluster.events("web"))
+
+
+async def test_leases_of_other_namespaces_do_not_matter(cluster: Cluster) -> None:
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "n1"}, "spec": {}}
+    await cluster.client.create(LEASES, "default", lease)
+    with pytest.raises(ApiError):
+        await cluster.client.get(NODES, None, "n1")
