@@ -29,6 +29,7 @@ from pullet.kube.quantity import parse_quantity
 from pullet.kube.secret import SecretView
 from pullet.kubeclient.client import ApiClient
 from pullet.kubeclient.event_recorder import EventRecorder
+from pullet.node.active_deadlines import ActiveDeadlines
 from pullet.node.alarm import Alarm
 from pullet.node.container_config import ContainerConfigMaker
 from pullet.node.container_gc import ContainerGC
@@ -63,6 +64,7 @@ from pullet.node.sandbox_config import ResolvConf, dns_config, parse_resolv_conf
 from pullet.node.server import NodeServer
 from pullet.node.service_account_tokens import ServiceAccountTokens
 from pullet.node.settings import NodeSettings
+from pullet.node.static_pods import StaticPods
 from pullet.node.status_manager import StatusManager
 from pullet.node.sync_pod import PodSyncer
 from pullet.node.volume_payloads import PayloadSources
@@ -107,6 +109,7 @@ class NodeParts:
     source: PodSource
     pleg: Pleg
     housekeeping: Housekeeping
+    deadlines: ActiveDeadlines
     image_gc: ImageGCManager
     container_gc: ContainerGC
     server: NodeServer
@@ -192,6 +195,16 @@ class Node:
         child("node-lease", parts.updater.run_lease)
         child("health-runtime", parts.health.run_runtime)
         child("health-images", parts.health.run_images)
+        child("active-deadlines", parts.deadlines.run)
+        if self.settings.static_pod_path:
+            static_pods = StaticPods(
+                directory=Path(self.settings.static_pod_path),
+                node_name=self.name,
+                api=self._api,
+                threads=self._threads,
+                clock=self._clock,
+            )
+            child("static-pods", static_pods.run)
         child("housekeeping", lambda: self._housekeep(parts))
         child("image-gc", parts.image_gc.run)
         child("container-gc", parts.container_gc.run)
@@ -307,6 +320,7 @@ class Node:
                 threads=threads,
                 clock=clock,
             ),
+            deadlines=ActiveDeadlines(workers=workers, statuses=statuses, events=recorder, clock=clock),
             image_gc=self._image_gc(recorder, updater, pull_manager),
             container_gc=ContainerGC(
                 runtime=self._runtime,
