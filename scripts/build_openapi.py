@@ -4,9 +4,9 @@
     pip download --no-deps kubernetes-validate -d /tmp/schemas
     scripts/build_openapi.py --schemas /tmp/schemas/kubernetes_validate-*.whl --kubectl "$(command -v kubectl)"
 
-Schemas (with descriptions, merge keys and list types) come from the kubernetes-validate package. Field numbers come from the
-file descriptors that every kubectl up to 1.34 carries. What the package lost on its way (enums, formats) is put back by
-the tables below. Run by hand when the Kubernetes version moves; the result is committed.
+Schemas (with descriptions, merge keys and list types) come from the kubernetes-validate package. Field numbers come
+from the file descriptors inside kubectl (1.32 has them). What the package lost on its way (enums, formats) is put back
+by the tables below. Run by hand when the Kubernetes version moves; the result is committed.
 """
 
 from __future__ import annotations
@@ -38,15 +38,18 @@ EXTRA_ROOTS = (
 
 PULL_POLICY = {
     "Always": "means that kubelet always attempts to pull the latest image. Container will fail If the pull fails.",
-    "IfNotPresent": "means that kubelet pulls if the image isn't present on disk. Container will fail if the image isn't "
+    "IfNotPresent": "means that kubelet pulls if the image isn't present on disk. Container will fail if the image "
+    "isn't "
     "present and the pull fails.",
     "Never": "means that kubelet never pulls an image, but only uses a local image. Container will fail if the image "
     "isn't present",
 }
 DNS_POLICY = {
-    "ClusterFirst": "indicates that the pod should use cluster DNS first unless hostNetwork is true, if it is available, "
+    "ClusterFirst": "indicates that the pod should use cluster DNS first unless hostNetwork is true, if it is "
+    "available, "
     "then fall back on the default (as determined by kubelet) DNS settings.",
     "ClusterFirstWithHostNet": "indicates that the pod should use cluster DNS first, if it is available, then fall back "
+    ""
     "on the default (as determined by kubelet) DNS settings.",
     "Default": "indicates that the pod should use the default (as determined by kubelet) DNS settings.",
     "None": "indicates that the pod should use empty DNS settings. DNS parameters such as nameservers and search paths "
@@ -54,6 +57,7 @@ DNS_POLICY = {
 }
 TERMINATION_MESSAGE_POLICY = {
     "FallbackToLogsOnError": "will read the most recent contents of the container logs for the container status message "
+    ""
     "when the container exits with an error and the terminationMessagePath has no contents.",
     "File": "is the default behavior and will set the container status message to the contents of the container's "
     "terminationMessagePath when the container exits.",
@@ -67,7 +71,8 @@ POD_PHASE = {
     "This includes time before being bound to a node, as well as time spent pulling images onto the host.",
     "Running": "means the pod has been bound to a node and all of the containers have been started. At least one "
     "container is still running or is in the process of being restarted.",
-    "Succeeded": "means that all containers in the pod have voluntarily terminated with a container exit code of 0, and "
+    "Succeeded": "means that all containers in the pod have voluntarily terminated with a container exit code of "
+    "0, and "
     "the system is not going to restart any of these containers.",
     "Unknown": "means that for some reason the state of the pod could not be obtained, typically due to an error in "
     "communicating with the host of the pod.",
@@ -114,8 +119,10 @@ def definitions_of(wheel: Path, version: str) -> dict[str, Any]:
     found["io.k8s.apimachinery.pkg.api.resource.Quantity"] |= {"type": "string"}
     found["io.k8s.apimachinery.pkg.api.resource.Quantity"].pop("oneOf", None)
     found["io.k8s.apimachinery.pkg.util.intstr.IntOrString"] = {
-        "description": "IntOrString is a type that can hold an int32 or a string.  When used in JSON or YAML marshalling "
-        "and unmarshalling, it produces or consumes the inner type.  This allows you to have, for example, a JSON field "
+        "description": "IntOrString is a type that can hold an int32 or a string.  When used in JSON or YAML "
+        "marshalling "
+        "and unmarshalling, it produces or consumes the inner type.  This allows you to have, for "
+        "example, a JSON field "
         "that can accept a name or number.",
         "type": "string",
         "format": "int-or-string",
@@ -265,14 +272,17 @@ def main() -> None:
     packages = {f"k8s.io.api.{(group or 'core').split('.')[0]}.{version}" for group, version in groups}
     proto_roots = [f"{package}.{row.kind}" for row in RESOURCES for package in packages]
     proto_roots += [f"k8s.io.api.{name}" for name in (
-        "autoscaling.v1.Scale", "policy.v1.Eviction", "policy.v1beta1.Eviction", "authentication.v1.TokenRequest")]  # fmt: skip
+        "autoscaling.v1.Scale", "policy.v1.Eviction", "policy.v1beta1.Eviction",
+        "authentication.v1.TokenRequest")]  # fmt: skip
     proto_roots += [f"k8s.io.apimachinery.pkg.apis.meta.v1.{name}" for name in ("DeleteOptions", "Status")]
     proto_roots.append("k8s.io.apimachinery.pkg.runtime.Unknown")
     table = protobuf_table(options.kubectl.resolve(), proto_roots)
     document = {"version": options.version, "definitions": kept, "messages": table}
     data = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
     OUTPUT.write_bytes(zstandard.ZstdCompressor(level=19).compress(data))
-    print(f"{len(kept)} definitions, {len(table)} messages, {len(data)} bytes, {OUTPUT.stat().st_size} compressed")
+    print(  # noqa: T201 - a script's result
+        f"{len(kept)} definitions, {len(table)} messages, {len(data)} bytes, {OUTPUT.stat().st_size} compressed"
+    )
 
 
 if __name__ == "__main__":

@@ -88,6 +88,8 @@ class AdmissionChain:
         if request.resource is scheme.PODS and not request.subresource:
             if request.operation is Operation.CREATE:
                 await self._admit_new_pod(request, obj)
+            else:
+                admission.keep_on_update(obj, request.old or {})
             if self._always_pull and admission.must_always_pull(obj, request.old):
                 admission.always_pull_images(obj)
         return obj

@@ -6,6 +6,7 @@ The only place of this package that catches every exception: what is no ApiError
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -54,7 +55,7 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
         if scope["type"] == "websocket":
-            await self._subresources.websocket(scope, receive, send, self._authenticate)
+            await self._websocket(scope, receive, send)
             return
         if scope["type"] != "http":
             return
@@ -70,6 +71,19 @@ class Application:
             log.exception("request failed", extra={"path": scope["path"], "method": scope["method"]})
             response = status_response(InternalApiError.because("see the server's log"))
         await response(scope, receive, send)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            user = self._authenticate(scope)
+            raw_path = scope.get("raw_path", scope["path"].encode()).decode("latin-1").partition("?")[0]
+            info = parse_request("GET", raw_path, scope["query_string"].decode("latin-1"))
+            self._authorize(user, info)
+            await self._subresources.websocket(scope, receive, send, info)
+        except ApiError as error:
+            await _deny(send, error)
+        except Exception:
+            log.exception("stream failed", extra={"path": scope["path"]})
+            await _deny(send, InternalApiError.because("see the server's log"))
 
     def _authenticate(self, scope: Scope) -> User:
         return self._authenticator.authenticate(scope, scope["path"])
@@ -180,6 +194,15 @@ def _context(request: Request, query: Query, user: User) -> RequestContext:
         dry_run="All" in values,
         field_manager=manager,
     )
+
+
+async def _deny(send: Send, error: ApiError) -> None:
+    """Answer a WebSocket request that was not accepted with a Status."""
+    body = encode_json(error.to_status())
+    headers = [(b"content-type", _JSON.encode()), (b"content-length", str(len(body)).encode())]
+    with suppress(RuntimeError):  # it had been accepted: the connection just ends
+        await send({"type": "websocket.http.response.start", "status": error.http_code, "headers": headers})
+        await send({"type": "websocket.http.response.body", "body": body})
 
 
 def status_response(error: ApiError) -> Response:

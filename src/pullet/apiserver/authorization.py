@@ -98,8 +98,8 @@ def _node_may(request: AccessRequest, node: str) -> bool:
 
 def rules_of(user: User, namespace: str) -> JsonObject:
     """authorization/v1 SubjectRulesReviewStatus: the rights in one namespace."""
-    paths = ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version",
-             "/version/"]  # fmt: skip
+    roots = ("/api", "/apis", "/openapi", "/version")
+    paths = ["/healthz", "/livez", "/readyz", *(f"{root}{rest}" for root in roots for rest in ("", "/*"))]
     rules: list[JsonObject] = [
         {"verbs": ["create"], "apiGroups": [group], "resources": [resource]}
         for group, resource in sorted(_SELF_REVIEWS)

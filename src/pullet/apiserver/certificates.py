@@ -1,7 +1,7 @@
 """The cluster's own certificate authority: server and client certificates, and the kubeconfig that carries one.
 
-Files below one directory: ca.crt, ca.key, service-account.key, and NAME.crt, NAME.key for each certificate kept. Keys are
-ECDSA P-256, readable by the owner alone. All functions block; they run at start, on a worker thread.
+Files below one directory: ca.crt, ca.key, service-account.key, and NAME.crt, NAME.key for each certificate kept.
+Keys are ECDSA P-256, readable by the owner alone. All functions block; they run at start, on a worker thread.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Kubernetes protobuf bodies → JSON values: decode only, driven by the table of field numbers.
+r"""Kubernetes protobuf bodies → JSON values: decode only, driven by the table of field numbers.
 
-A body is `k8s\\0` and a runtime.Unknown that holds apiVersion, kind and the raw message. What JSON spells differently
+A body is `k8s\0` and a runtime.Unknown that holds apiVersion, kind and the raw message. What JSON spells differently
 (times, quantities, maps, inlined structs) is turned here; zero values are left to `decoding` to drop.
 Source: apimachinery pkg/runtime/serializer/protobuf, the generated.proto files.
 """
@@ -177,7 +177,7 @@ class _Decoder:
         match name.rpartition(".")[2]:
             case "Time" | "MicroTime" | "Timestamp" as kind if name.startswith(_META):
                 facts = dict(_fields(data))
-                return _time(facts.get(1, 0), facts.get(2, 0), kind)
+                return _time(facts.get(1, 0), facts.get(2, 0), kind) if facts else None  # empty: Go's zero time
             case "Quantity":
                 return _text(dict(_fields(data)).get(1, b"0"))
             case "IntOrString":

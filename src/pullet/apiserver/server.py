@@ -14,6 +14,8 @@ import logging
 import socket
 import ssl
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,6 +30,7 @@ from pullet.apiserver.bootstrap import ensure_namespaces, expire_events
 from pullet.apiserver.certificates import CertificateAuthority, kubeconfig
 from pullet.apiserver.discovery import Discovery
 from pullet.apiserver.http_protocol import ApiHttpProtocol
+from pullet.apiserver.node_proxy import NodeProxy
 from pullet.apiserver.openapi import OpenApi
 from pullet.apiserver.reading import Reader
 from pullet.apiserver.request_context import MASTERS_GROUP, User
@@ -59,6 +62,15 @@ class AddressInUseError(PulletError):
     """Somebody else listens where the API server should."""
 
     reason = "AddressInUse"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeServing:
+    """PEM files of a node's server."""
+
+    certificate_path: Path
+    key_path: Path
+    client_authority_path: Path
 
 
 class ApiServer:
@@ -99,7 +111,7 @@ class ApiServer:
         try:
             await self._threads.run(self._prepare)
         except BaseException:
-            self._threads.close()
+            await self._threads.aclose()
             raise
         try:
             await ensure_namespaces(self._storage, self._clock)
@@ -107,7 +119,7 @@ class ApiServer:
             await self._listen()
         except BaseException:
             await self._threads.run(self._storage.close)
-            self._threads.close()
+            await self._threads.aclose()
             raise
         return self
 
@@ -117,7 +129,7 @@ class ApiServer:
         self._storage.close_watches()
         await self._server.shutdown(sockets=[self._socket])
         await self._threads.run(self._storage.close)
-        self._threads.close()
+        await self._threads.aclose()
 
     async def run(self) -> None:
         """Serve, until cancelled."""
@@ -141,6 +153,7 @@ class ApiServer:
             self.authority = CertificateAuthority.open(self._root / "pki", now=now)
             self.authority.ensure_server("apiserver", hosts=self._hosts(), now=now)
             self._tls = self._tls_context()
+            self._node_tls = self._node_tls_context(now)
             self._write_kubeconfig()
             self._account_key = self.authority.service_account_key()
             self._schemas = Schemas.load()
@@ -164,6 +177,25 @@ class ApiServer:
         context.load_verify_locations(self.authority.certificate_path)
         context.verify_mode = ssl.CERT_OPTIONAL
         return context
+
+    def _node_tls_context(self, now: datetime) -> ssl.SSLContext:
+        """How this server shows itself to nodes, and which nodes it trusts."""
+        self.authority.ensure_client(
+            "apiserver-kubelet-client",
+            common_name="kube-apiserver-kubelet-client",
+            organizations=[MASTERS_GROUP],
+            now=now,
+        )
+        context = ssl.create_default_context(cafile=str(self.authority.certificate_path))
+        context.load_cert_chain(*self.authority.paths("apiserver-kubelet-client"))
+        return context
+
+    async def issue_node_serving(self, node_name: str, hosts: Sequence[str]) -> NodeServing:
+        """The files a node's own server needs: its certificate and key, and the authority its clients come from."""
+        file_name = f"node-{node_name}-serving"
+        await self._threads.run(self.authority.ensure_server, file_name, hosts=hosts, now=self._clock.now())
+        certificate_path, key_path = self.authority.paths(file_name)
+        return NodeServing(certificate_path, key_path, self.authority.certificate_path)
 
     def _write_kubeconfig(self) -> None:
         client = self.authority.ensure_client(
@@ -213,8 +245,16 @@ class ApiServer:
             settings=settings,
         )  # fmt: skip
         tokens = ServiceAccountTokens(key=self._account_key, storage=storage, clock=clock)
+        nodes = NodeProxy(reader=reader, tls=lambda: self._node_tls)
         subresources = Subresources(
-            rest=rest, reader=reader, writer=writer, tokens=tokens, schemas=schemas, clock=clock, settings=settings
+            rest=rest,
+            nodes=nodes,
+            reader=reader,
+            writer=writer,
+            tokens=tokens,
+            schemas=schemas,
+            clock=clock,
+            settings=settings,
         )
         self._app = Application(
             authenticator=Authenticator(tokens=tokens, static_tokens=self._static_tokens),
@@ -262,6 +302,6 @@ def _bind(address: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise AddressInUseError(
-            f"the API server cannot listen on {address}:{port}: {error.strerror}; choose another port or stop who has it"
+            f"the API server cannot listen on {address}:{port}: {error.strerror}; choose another port"
         ) from error
     return listener

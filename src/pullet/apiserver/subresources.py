@@ -1,8 +1,7 @@
-"""Subresources with a life of their own: binding, eviction, ephemeral containers, scale, tokens, and what goes to a node."""
+"""Subresources with a life of their own: binding, eviction, scale, tokens, and what goes to a node."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -10,24 +9,32 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from pullet.apiserver.decoding import JSON, SchemaDecoder, parse_body
+from pullet.apiserver.node_client import NodeRefusedError, NodeUnreachableError
+from pullet.apiserver.node_proxy import NodeProxy
+from pullet.apiserver.patching import apply_patch, parse_patch, patch_type_of
 from pullet.apiserver.reading import Reader
 from pullet.apiserver.records import Record, encode_json
-from pullet.apiserver.request_context import RequestContext, User
+from pullet.apiserver.request_context import RequestContext
 from pullet.apiserver.rest import RestHandler, check_kind
 from pullet.apiserver.routing import RequestInfo
+from pullet.apiserver.scaling import SCALE_VERSION, scale_of, set_scale
 from pullet.apiserver.schemas import Schemas
 from pullet.apiserver.service_account_tokens import ISSUER, ServiceAccountTokens
 from pullet.apiserver.settings import ApiServerSettings
+from pullet.apiserver.stream_proxy import chosen_protocol, proxy_channels
 from pullet.apiserver.writing import Writer
 from pullet.base.jsonvalue import JsonObject
 from pullet.kit.clock import Clock
 from pullet.kube import scheme
 from pullet.kube.field_error import invalid, required
 from pullet.kube.meta import format_time, is_deleting, uid_of
-from pullet.kube.status import BadRequestError, ConflictError, InvalidError, MethodNotAllowedError
+from pullet.kube.status import BadRequestError, ConflictError, InternalApiError, InvalidError, MethodNotAllowedError
 from pullet.policy.deletion import DeleteOptions
 
 _MIN_TOKEN_SECONDS = 600
+_SCALE = scheme.Resource(
+    group="autoscaling", version="v1", plural="scales", singular="scale", kind="Scale", namespaced=True
+)
 
 
 class Subresources:
@@ -37,6 +44,7 @@ class Subresources:
         self,
         *,
         rest: RestHandler,
+        nodes: NodeProxy,
         reader: Reader,
         writer: Writer,
         tokens: ServiceAccountTokens,
@@ -45,6 +53,7 @@ class Subresources:
         settings: ApiServerSettings,
     ) -> None:
         self._rest = rest
+        self._nodes = nodes
         self._reader = reader
         self._writer = writer
         self._tokens = tokens
@@ -62,6 +71,12 @@ class Subresources:
                 return await self._evict(request, info, context)
             case ("pods", "ephemeralcontainers" | "resize"):
                 return await self._rest.answer(request, info, context)
+            case ("pods", "log"):
+                return await self._nodes.logs(info)
+            case ("pods", "exec" | "attach" | "portforward"):
+                raise BadRequestError("Upgrade request required")
+            case (_, "scale"):
+                return await self._scale(request, info, context)
             case ("namespaces", "finalize"):
                 return await self._finalize(request, info, context)
             case ("serviceaccounts", "token"):
@@ -69,12 +84,41 @@ class Subresources:
             case _:
                 raise MethodNotAllowedError.on(info.resource, info.verb)
 
-    async def websocket(
-        self, scope: Scope, receive: Receive, send: Send, authenticate: Callable[[Scope], User]
-    ) -> None:
-        """Refuse for now."""
-        del scope, receive, authenticate
-        await send({"type": "websocket.close", "code": 1000})
+    async def websocket(self, scope: Scope, receive: Receive, send: Send, info: RequestInfo) -> None:
+        """Exec and attach over a WebSocket.
+
+        Raises:
+            BadRequestError, NotFoundError, InternalApiError: before the WebSocket was accepted.
+        """
+        if info.subresource_name not in ("exec", "attach"):
+            raise BadRequestError("this path is no WebSocket")
+        protocol = chosen_protocol(list(scope.get("subprotocols") or ()))
+        if not protocol:
+            raise BadRequestError("no channel protocol offered that is served here")
+        target = self._nodes.stream_target(info)
+        try:
+            await proxy_channels(scope, receive, send, target, protocol)
+        except (NodeUnreachableError, NodeRefusedError) as error:
+            raise InternalApiError(f"error dialing backend: {error}") from error
+
+    async def _scale(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
+        if info.verb == "get":
+            return _json(scale_of(self._reader.get(info.resource, info.namespace, info.name).obj))
+        raw = await self._rest.read_body(request)
+        content_type = request.headers.get("content-type", "")
+        kind = patch_type_of(content_type) if info.verb == "patch" else None
+        body: Any = parse_patch(kind, raw) if kind else parse_body(raw, content_type, self._schemas)
+
+        def change(workload: JsonObject) -> JsonObject:
+            value = apply_patch(kind, scale_of(workload), body, _SCALE, self._schemas) if kind else body
+            check_kind(value, SCALE_VERSION, "Scale")
+            decoded = self._decoder.decode(value, "autoscaling", "v1", "Scale")
+            return set_scale(workload, decoded.obj)
+
+        record = await self._writer.update(
+            info.resource, context, info.namespace, info.name, change, subresource="scale"
+        )
+        return _json(scale_of(record.obj))
 
     async def _body(
         self, request: Request, info: RequestInfo, context: RequestContext, kind: str, *versions: str
@@ -189,7 +233,8 @@ class Subresources:
             raise ConflictError.on(
                 scheme.PODS,
                 name,
-                f"the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated",
+                f"the UID in the bound object reference ({wanted}) does not match the UID in record. "
+                "The object might have been deleted and then recreated",
             )
         account = (record.obj.get("spec") or {}).get("serviceAccountName")
         if account != info.name:

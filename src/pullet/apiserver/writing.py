@@ -27,7 +27,7 @@ from pullet.base.jsonvalue import JsonObject
 from pullet.kit.clock import Clock
 from pullet.kube import scheme
 from pullet.kube.field_error import FieldError
-from pullet.kube.meta import NAME_SUFFIX_ALPHABET, format_time, generated_name, name_of, namespace_of, uid_of
+from pullet.kube.meta import NAME_SUFFIX_ALPHABET, format_time, generated_name, name_of, namespace_of
 from pullet.kube.scheme import Resource
 from pullet.kube.status import AlreadyExistsError, ConflictError, InvalidError, NotFoundError
 from pullet.policy.deletion import DeleteOptions, decide_grace, finalizers_for
@@ -142,7 +142,9 @@ class Writer:
             obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         errors = validate_metadata_update(obj, old)
         if subresource in ("", "ephemeralcontainers", "scale"):
-            errors += [*strategy.validate(obj), *(strategy.validate_update(obj, old) if not subresource else [])]
+            errors += strategy.validate(obj)
+        if subresource in ("", "ephemeralcontainers"):
+            errors += strategy.validate_update(obj, old)
         self._check(resource, obj, errors)
         await self._admission.validate(request.with_object(obj))
         if not subresource:
@@ -180,22 +182,27 @@ class Writer:
         obj["apiVersion"], obj["kind"] = current.obj["apiVersion"], current.obj["kind"]
 
     def _keep_untouchable(self, resource: Resource, old: JsonObject, obj: JsonObject, subresource: str) -> None:
-        """A status write touches the status alone, any other write everything but it."""
-        if subresource == "status":
-            kept = {key: value for key, value in old.items() if key not in ("status", "metadata")}
-            status = obj.get("status")
-            obj_meta, meta = obj["metadata"], mutable_copy(old["metadata"])
-            for name in ("labels", "annotations", "finalizers", "managedFields"):
-                if name in obj_meta:
-                    meta[name] = obj_meta[name]
-            obj.clear()
-            obj.update(kept, metadata=meta)
-            if status is not None:
-                obj["status"] = status
-        elif resource.has_status:
-            obj.pop("status", None)
-            if "status" in old:
-                obj["status"] = old["status"]
+        """A write touches its own part alone: status, ephemeral containers, or everything but the status."""
+        match subresource:
+            case "binding" | "finalize":
+                return  # made by the server itself
+            case "status":
+                _keep_all_but(old, obj, "status")
+            case "ephemeralcontainers":
+                spec = obj.get("spec")
+                wanted = spec.get("ephemeralContainers") if isinstance(spec, dict) else None
+                _keep_all_but(old, obj, "")
+                if wanted is not None:
+                    obj["spec"] = {**mutable_copy(old["spec"]), "ephemeralContainers": wanted}
+            case _:
+                if resource.has_status:
+                    obj.pop("status", None)
+                    if "status" in old:
+                        obj["status"] = old["status"]
+                if resource is scheme.NAMESPACES:
+                    obj["spec"] = old.get("spec", {})  # its finalizers change through /finalize alone
+                elif resource is scheme.PODS and isinstance(obj.get("spec"), dict):
+                    _keep_field(old["spec"], obj["spec"], "ephemeralContainers")
 
     async def delete(
         self, resource: Resource, context: RequestContext, namespace: str, name: str, options: DeleteOptions
@@ -264,6 +271,29 @@ class Writer:
             )
 
 
+def _keep_field(old: JsonObject, new: JsonObject, name: str) -> None:
+    new.pop(name, None)
+    if name in old:
+        new[name] = old[name]
+
+
+def _keep_all_but(old: JsonObject, obj: JsonObject, part: str) -> None:
+    """Everything in `obj` becomes as it was, but for `part` and the metadata that any writer may change."""
+    mine = obj.get(part)
+    meta = mutable_copy(old["metadata"])
+    for name in ("labels", "annotations", "finalizers", "ownerReferences", "managedFields"):
+        if name in obj["metadata"]:
+            meta[name] = obj["metadata"][name]
+        else:
+            meta.pop(name, None)
+    if "resourceVersion" in obj["metadata"]:
+        meta["resourceVersion"] = obj["metadata"]["resourceVersion"]
+    obj.clear()
+    obj.update({key: value for key, value in mutable_copy(old).items() if key != part}, metadata=meta)
+    if part and mine is not None:
+        obj[part] = mine
+
+
 def _is_finished(resource: Resource, obj: JsonObject) -> bool:
     """Whether an object marked for deletion has nothing left to wait for."""
     meta = obj["metadata"]
@@ -284,8 +314,3 @@ def _unsaved(obj: JsonObject) -> Record:
 
 def _generate(prefix: str) -> str:
     return generated_name(prefix, "".join(random.choices(NAME_SUFFIX_ALPHABET, k=5)))
-
-
-def object_uid(record: Record) -> str:
-    """metadata.uid."""
-    return uid_of(record.obj)

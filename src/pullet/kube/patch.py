@@ -87,7 +87,7 @@ def _missing(tokens: Sequence[str]) -> PatchError:
 
 
 def _index(token: str, size: int) -> int:
-    if token.isdecimal() and (token == "0" or not token.startswith("0")) and len(token) < 10 and int(token) < size:
+    if token.isdecimal() and len(token) < 10 and str(int(token)) == token and int(token) < size:
         return int(token)
     raise PatchError(f"Unable to access invalid index: {token}")
 
@@ -106,16 +106,16 @@ def _get(target: Any, tokens: Sequence[str]) -> Any:
 def _set(target: Any, tokens: Sequence[str], value: Any, *, must_exist: bool) -> Any:
     if not tokens:
         return value
-    token, rest = tokens[0], tokens[1:]
+    part, rest = tokens[0], tokens[1:]
     if isinstance(target, dict):
-        if (must_exist or rest) and token not in target:
+        if (must_exist or rest) and part not in target:
             raise _missing(tokens)
-        return {**target, token: _set(target.get(token), rest, value, must_exist=must_exist)}
+        return {**target, part: _set(target.get(part), rest, value, must_exist=must_exist)}
     if isinstance(target, list):
         if rest or must_exist:
-            at = _index(token, len(target))
+            at = _index(part, len(target))
             return [*target[:at], _set(target[at], rest, value, must_exist=must_exist), *target[at + 1 :]]
-        at = len(target) if token == "-" else _index(token, len(target) + 1)
+        at = len(target) if part == "-" else _index(part, len(target) + 1)
         return [*target[:at], value, *target[at:]]
     raise _missing(tokens)
 
@@ -123,13 +123,13 @@ def _set(target: Any, tokens: Sequence[str], value: Any, *, must_exist: bool) ->
 def _remove(target: Any, tokens: Sequence[str]) -> Any:
     if not tokens:
         raise PatchError("cannot remove the whole document")
-    token, rest = tokens[0], tokens[1:]
-    if isinstance(target, dict) and token in target:
+    part, rest = tokens[0], tokens[1:]
+    if isinstance(target, dict) and part in target:
         if rest:
-            return {**target, token: _remove(target[token], rest)}
-        return {key: value for key, value in target.items() if key != token}
+            return {**target, part: _remove(target[part], rest)}
+        return {key: value for key, value in target.items() if key != part}
     if isinstance(target, list):
-        at = _index(token, len(target))
+        at = _index(part, len(target))
         if rest:
             return [*target[:at], _remove(target[at], rest), *target[at + 1 :]]
         return [*target[:at], *target[at + 1 :]]

@@ -1,7 +1,7 @@
 """Strategic merge patch: lists of objects merge by their key instead of being replaced.
 
 Which lists do, and by which key, the schema says (`x-kubernetes-patch-strategy`, `x-kubernetes-patch-merge-key`).
-Directives in a patch: `$patch: replace|delete|merge`, `$retainKeys`, `$deleteFromPrimitiveList/F`, `$setElementOrder/F`.
+Directives: `$patch: replace|delete|merge`, `$retainKeys`, `$deleteFromPrimitiveList/F`, `$setElementOrder/F`.
 Inputs are left alone. Source: apimachinery pkg/util/strategicpatch/patch.go.
 """
 
@@ -66,10 +66,7 @@ class _Merger:
 
     def _property(self, schema: Schema, key: str) -> Schema:
         properties = schema.get("properties")
-        if properties is not None:
-            found = properties.get(key, _ANY)
-        else:
-            found = schema.get("additionalProperties", _ANY)
+        found = schema.get("additionalProperties", _ANY) if properties is None else properties.get(key, _ANY)
         return found if isinstance(found, Mapping) else _ANY
 
     def _field(self, key: str, mine: Any, theirs: Any, patch: Mapping[str, Any], schema: Schema) -> Any:
@@ -81,13 +78,15 @@ class _Merger:
             base = mine if isinstance(mine, dict) else {}
             return self.objects(base, theirs, self._resolve(field))
         if isinstance(theirs, list) and "merge" in strategies:
-            base = mine if isinstance(mine, list) else []
+            items_before: list[Any] = mine if isinstance(mine, list) else []
             merge_key = field.get("x-kubernetes-patch-merge-key")
             order = patch.get(_ORDER + key)
             if merge_key is None:
-                return _ordered_primitives([*base, *(item for item in theirs if item not in base)], order)
+                return _ordered_primitives(
+                    [*items_before, *(item for item in theirs if item not in items_before)], order
+                )
             items = self._resolve(field.get("items", _ANY))
-            return self._lists(base, theirs, str(merge_key), items, order)
+            return self._lists(items_before, theirs, str(merge_key), items, order)
         if isinstance(theirs, list):
             return [item for item in theirs if not (isinstance(item, dict) and _DIRECTIVE in item)]
         return theirs

@@ -106,6 +106,15 @@ def add_priority(pod: JsonObject) -> str:
     return ""
 
 
+def keep_on_update(pod: JsonObject, old: Mapping[str, Any]) -> None:
+    """What admission gave a pod stays when a client sends the pod without it."""
+    spec, before = pod["spec"], old.get("spec") or {}
+    for field in ("priority", "preemptionPolicy"):
+        if field in before:
+            spec.setdefault(field, before[field])
+    add_default_tolerations(pod)
+
+
 def must_always_pull(pod: Mapping[str, Any], old: Mapping[str, Any] | None) -> bool:
     """Whether AlwaysPullImages acts: not on an update that brings no image the old pod did not have somewhere."""
     if old is None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
-from pullet.kube.field_error import FieldError, forbidden, invalid, not_supported, required, too_long
+from pullet.kube.field_error import FieldError, forbidden, invalid, not_supported, quote, required, too_long
 from pullet.kube.meta import (
     dns_label_problems,
     dns_subdomain_problems,
@@ -67,14 +67,9 @@ def validate_metadata_update(new: JsonObject, old: JsonObject) -> list[FieldErro
     if old_meta.get("deletionTimestamp"):
         added = [name for name in meta.get("finalizers") or () if name not in (old_meta.get("finalizers") or ())]
         if added:
-            errors.append(
-                forbidden(
-                    "metadata.finalizers",
-                    f"no new finalizers can be added if the object is being deleted, found new finalizers {added}".replace(
-                        "'", '"'
-                    ).replace(", ", ", "),
-                )
-            )
+            names = " ".join(quote(name) for name in added)
+            text = "no new finalizers can be added if the object is being deleted, found new finalizers"
+            errors.append(forbidden("metadata.finalizers", f"{text} []string{{{names}}}"))
     return errors
 
 

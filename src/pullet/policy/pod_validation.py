@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
-from pullet.kube.field_error import FieldError, duplicate, forbidden, invalid, not_supported, required
+from pullet.kube.field_error import FieldError, duplicate, forbidden, invalid, not_supported, quote, required
 from pullet.kube.meta import dns_label_problems, dns_subdomain_problems
 from pullet.policy.container_validation import PULL_POLICIES, validate_container
 
@@ -23,10 +23,13 @@ UPDATE_TEXT = (
     "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 )
 _VOLUME_SOURCES = frozenset(
-    "emptyDir hostPath secret configMap downwardAPI projected image persistentVolumeClaim nfs csi ephemeral "
-    "gcePersistentDisk awsElasticBlockStore gitRepo iscsi glusterfs rbd flexVolume cinder cephfs flocker fc azureFile "
-    "vsphereVolume quobyte azureDisk photonPersistentDisk portworxVolume scaleIO storageos".split(" ")
-)
+    {
+        "emptyDir", "hostPath", "secret", "configMap", "downwardAPI", "projected", "image", "persistentVolumeClaim",
+        "nfs", "csi", "ephemeral", "gcePersistentDisk", "awsElasticBlockStore", "gitRepo", "iscsi", "glusterfs", "rbd",
+        "flexVolume", "cinder", "cephfs", "flocker", "fc", "azureFile", "vsphereVolume", "quobyte", "azureDisk",
+        "photonPersistentDisk", "portworxVolume", "scaleIO", "storageos",
+    }
+)  # fmt: skip
 
 
 def validate_pod(pod: JsonObject) -> list[FieldError]:
@@ -94,22 +97,13 @@ def _host_ports(container: Mapping[str, Any], path: str, taken: set[tuple[str, s
 
 
 def _validate_rest(spec: Mapping[str, Any], path: str) -> list[FieldError]:
-    errors: list[FieldError] = []
+    errors = _validate_names(spec, path)
     for field, allowed in (("restartPolicy", RESTART_POLICIES), ("dnsPolicy", DNS_POLICIES)):
         value = spec.get(field)
         if not value:
             errors.append(required(f"{path}.{field}"))
         elif value not in allowed:
             errors.append(not_supported(f"{path}.{field}", value, allowed))
-    for index, secret in enumerate(spec.get("imagePullSecrets") or ()):
-        if set(secret) - {"name"}:
-            errors.append(forbidden(f"{path}.imagePullSecrets[{index}]", "only name may be set"))
-    for field in ("nodeName", "serviceAccountName", "priorityClassName"):
-        if spec.get(field):
-            errors += [invalid(f"{path}.{field}", spec[field], text) for text in dns_subdomain_problems(spec[field])]
-    for field in ("hostname", "subdomain"):
-        if spec.get(field):
-            errors += [invalid(f"{path}.{field}", spec[field], text) for text in dns_label_problems(spec[field])]
     deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 1 <= deadline <= 2**31 - 1:
         errors.append(invalid(f"{path}.activeDeadlineSeconds", deadline, "must be between 1 and 2147483647, inclusive"))
@@ -131,6 +125,20 @@ def _validate_rest(spec: Mapping[str, Any], path: str) -> list[FieldError]:
             errors.append(
                 invalid(f"{path}.securityContext.{field}", value, "must be between 0 and 2147483647, inclusive")
             )
+    return errors
+
+
+def _validate_names(spec: Mapping[str, Any], path: str) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for index, secret in enumerate(spec.get("imagePullSecrets") or ()):
+        if set(secret) - {"name"}:
+            errors.append(forbidden(f"{path}.imagePullSecrets[{index}]", "only name may be set"))
+    for field in ("nodeName", "serviceAccountName", "priorityClassName"):
+        if spec.get(field):
+            errors += [invalid(f"{path}.{field}", spec[field], text) for text in dns_subdomain_problems(spec[field])]
+    for field in ("hostname", "subdomain"):
+        if spec.get(field):
+            errors += [invalid(f"{path}.{field}", spec[field], text) for text in dns_label_problems(spec[field])]
     return errors
 
 
@@ -212,16 +220,15 @@ def validate_pod_update(new: JsonObject, old: JsonObject) -> list[FieldError]:
     for field in ("containers", "initContainers"):
         mine, theirs = spec.get(field) or [], before.get(field) or []
         if len(mine) != len(theirs):
-            errors.append(forbidden(f"spec.{field}", f"pod updates may not add or remove {_PLURAL[field]}"))
-            return errors
-        spec[field] = [{**container, "image": was.get("image")} for container, was in zip(mine, theirs, strict=True)]
+            return [forbidden(f"spec.{field}", f"pod updates may not add or remove {_PLURAL[field]}")]
+        if mine:
+            spec[field] = [{**one, "image": was.get("image")} for one, was in zip(mine, theirs, strict=True)]
     deadline, had = spec.get("activeDeadlineSeconds"), before.get("activeDeadlineSeconds")
     if had is not None and (deadline is None or deadline > had):
         text = "must not update from a positive integer to nil value" if deadline is None else (
             f"must be less than or equal to previous value {had}")  # fmt: skip
         errors.append(invalid("spec.activeDeadlineSeconds", deadline, text))
-    for field in ("activeDeadlineSeconds",):
-        _same(spec, before, field)
+    _same(spec, before, "activeDeadlineSeconds")
     if (before.get("terminationGracePeriodSeconds") or 0) < 0 and spec.get("terminationGracePeriodSeconds") == 1:
         _same(spec, before, "terminationGracePeriodSeconds")
     kept = before.get("tolerations") or []
@@ -230,11 +237,30 @@ def validate_pod_update(new: JsonObject, old: JsonObject) -> list[FieldError]:
     gates, had_gates = spec.get("schedulingGates") or [], before.get("schedulingGates") or []
     if all(gate in had_gates for gate in gates):
         _same(spec, before, "schedulingGates")
-    spec.pop("ephemeralContainers", None)
-    before.pop("ephemeralContainers", None)
+    errors += _validate_ephemeral_update(spec.pop("ephemeralContainers", []), before.pop("ephemeralContainers", []))
     if spec != before:
         errors.append(forbidden("spec", f"{UPDATE_TEXT}\n{_difference(before, spec)}"))
     return errors
+
+
+def _validate_ephemeral_update(new: Sequence[JsonObject], old: Sequence[JsonObject]) -> list[FieldError]:
+    """Ephemeral containers are added, never changed or taken away."""
+    names = {container.get("name"): container for container in new}
+    for container in old:
+        name = container.get("name")
+        if name not in names:
+            return [
+                forbidden(
+                    "spec.ephemeralContainers", f"existing ephemeral containers {quote(str(name))} may not be removed"
+                )
+            ]
+        if names[name] != container:
+            return [
+                forbidden(
+                    "spec.ephemeralContainers", f"existing ephemeral containers {quote(str(name))} may not be changed"
+                )
+            ]
+    return []
 
 
 _PLURAL = {"containers": "containers", "initContainers": "init containers"}
@@ -248,8 +274,8 @@ def _same(spec: dict[str, Any], before: Mapping[str, Any], field: str) -> None:
 
 
 def _difference(before: JsonObject, after: JsonObject) -> str:
-    texts = [json.dumps(value, indent=1, sort_keys=True).splitlines() for value in (before, after)]
-    return "\n".join([line for line in difflib.unified_diff(*texts, lineterm="", n=3)][2:]) + "\n"
+    was, now = (json.dumps(value, indent=1, sort_keys=True).splitlines() for value in (before, after))
+    return "\n".join(list(difflib.unified_diff(was, now, lineterm="", n=3))[2:]) + "\n"
 
 
 def pod_warnings(pod: JsonObject) -> list[str]:

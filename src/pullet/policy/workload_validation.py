@@ -17,14 +17,15 @@ _PERCENT = re.compile(r"\d+%")
 _NEGATIVE = "must be greater than or equal to 0"
 
 
+def _not_negative(spec: JsonObject, fields: tuple[str, ...]) -> list[FieldError]:
+    return [invalid(f"spec.{field}", spec[field], _NEGATIVE) for field in fields if (spec.get(field) or 0) < 0]
+
+
 def validate_workload(obj: JsonObject) -> list[FieldError]:
     """Rules all pod-making workloads share."""
     spec = obj.get("spec") or {}
     template = spec.get("template") or {}
-    errors: list[FieldError] = []
-    for field in ("replicas", "minReadySeconds", "revisionHistoryLimit"):
-        if (spec.get(field) or 0) < 0:
-            errors.append(invalid(f"spec.{field}", spec[field], _NEGATIVE))
+    errors = _not_negative(spec, ("replicas", "minReadySeconds", "revisionHistoryLimit"))
     selector = spec.get("selector")
     labels = (template.get("metadata") or {}).get("labels") or {}
     if not selector:
@@ -132,10 +133,9 @@ def validate_statefulset_update(new: JsonObject, old: JsonObject) -> list[FieldE
 def validate_job(job: JsonObject) -> list[FieldError]:
     """Counts, and a template that ends."""
     spec = job.get("spec") or {}
-    errors: list[FieldError] = []
-    for field in ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"):
-        if (spec.get(field) or 0) < 0:
-            errors.append(invalid(f"spec.{field}", spec[field], _NEGATIVE))
+    errors = _not_negative(
+        spec, ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
+    )
     mode = spec.get("completionMode")
     if mode not in ("NonIndexed", "Indexed"):
         errors.append(not_supported("spec.completionMode", mode, ("NonIndexed", "Indexed")))
