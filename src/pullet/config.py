@@ -42,6 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
     enable_admission_plugins: tuple[str, ...] = ()
     kubernetes_version: str = "1.36"
     pod_subnet: str = ""  # empty: a 10.x.0.0/16 that nobody here routes to, chosen once
+    image_credential_provider_config: str = ""  # file or directory; the programs it names are in the bin directory
+    image_credential_provider_bin_dir: str = ""
     oci_runtime: str = ""  # crun or runc; empty: the first that is there
     store: StoreSection = StoreSection()
     kubelet: dict[str, Any] = msgspec.field(default_factory=dict)

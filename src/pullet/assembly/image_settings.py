@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pullet.config import Settings
+from pullet.credentials.node_config_paths import NodeConfigPaths
 from pullet.registry.hosts import HostsConfig, MirrorSettings
 from pullet.store.settings import SnapshotterChoice, StoreSettings
 
@@ -12,6 +13,11 @@ from pullet.store.settings import SnapshotterChoice, StoreSettings
 def node_root(settings: Settings, name: str) -> Path:
     """The directory of one node."""
     return settings.root_path / "nodes" / name
+
+
+def node_config_paths(root: Path) -> NodeConfigPaths:
+    """Where the logins of the node whose directory is `root` are looked for. Blocking."""
+    return NodeConfigPaths.as_kubelet(root=root, working_directory=Path.cwd(), home=Path.home())
 
 
 def hosts_config(settings: Settings, registry_url: str) -> HostsConfig:

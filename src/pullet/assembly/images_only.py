@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from pullet.assembly.image_settings import hosts_config, node_root, store_settings
+from pullet.assembly.image_settings import hosts_config, node_config_paths, node_root, store_settings
 from pullet.config import Settings
 from pullet.control.images import NodeImages
 from pullet.engine.image_service import EngineImageService
@@ -25,7 +25,8 @@ async def open_images(settings: Settings, node_name: str, clock: Clock) -> Async
         StoreLockedError: the node runs after all, or another command has the store open.
     """
     threads = WorkerThreads("images", 1)
-    root = node_root(settings, node_name) / "engine" / "store"
+    directory = node_root(settings, node_name)
+    root = directory / "engine" / "store"
     registry = RegistryClient(hosts_config(settings, ""), clock=clock)
     try:
         store = await threads.run(lambda: Store.open(root, clock=clock, settings=store_settings(settings)))
@@ -33,7 +34,15 @@ async def open_images(settings: Settings, node_name: str, clock: Clock) -> Async
             with one_error():
                 async with asyncio.TaskGroup() as group:
                     images = EngineImageService(store=store, registry=registry, group=group, clock=clock)
-                    yield NodeImages(images=images, clock=clock)
+                    node_images = NodeImages(images=images, clock=clock)
+                    paths = await threads.run(node_config_paths, directory)
+                    if any(await threads.run(paths.stamp)) or settings.image_credential_provider_config:
+                        # imported only when there is a login: it costs a pull without one 50 ms
+                        from pullet.assembly.credential_sources import node_credentials, open_keyring
+
+                        keyring = await open_keyring(settings, directory, group=group, threads=threads, clock=clock)
+                        node_images = NodeImages(images=images, clock=clock, credentials=node_credentials(keyring))
+                    yield node_images
             await threads.run(images.close)
         finally:
             await threads.run(store.close)

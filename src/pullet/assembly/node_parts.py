@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pullet.assembly.credential_sources import node_credentials, open_keyring
 from pullet.assembly.image_settings import hosts_config, node_root, store_settings
 from pullet.assembly.pod_network import node_network
 from pullet.config import Settings
 from pullet.control.images import NodeImages
 from pullet.control.server import NodeControl
+from pullet.credentials.keyring import Keyring
 from pullet.engine.engine import Engine
 from pullet.engine.pull_plan import LocalSource
 from pullet.journal.journal import Journal
@@ -32,6 +35,7 @@ class NodeParts:
     node: Node
     engine: Engine
     journal: Journal
+    keyring: Keyring
     bridge: str  # of its pods
 
     def control(self, clock: Clock) -> NodeControl:
@@ -41,7 +45,8 @@ class NodeParts:
             passes = await self.journal.passes(namespace, pod, container or None, limit=500)
             return [one.to_json() for one in passes]
 
-        return NodeControl(images=NodeImages(images=self.engine.images, clock=clock), why=why)
+        images = NodeImages(images=self.engine.images, clock=clock, credentials=node_credentials(self.keyring))
+        return NodeControl(images=images, why=why)
 
     def details(self) -> dict[str, Any]:
         """What the node says of itself in `pullet status`."""
@@ -69,14 +74,18 @@ async def open_node(
     api = await ApiClient.open(kubeconfig, threads=threads, user_agent=f"pullet-node/{name}", field_manager="kubelet")
     network = await threads.run(node_network, settings.root_path, settings.pod_subnet, node_name=name, index=index)
     try:
-        async with Engine.open(
-            root=root / "engine",
-            clock=clock,
-            registry=registry,
-            store_settings=store_settings(settings),
-            network=network,
-            local_source=local_source,
-        ) as engine:
+        async with (
+            Engine.open(
+                root=root / "engine",
+                clock=clock,
+                registry=registry,
+                store_settings=store_settings(settings),
+                network=network,
+                local_source=local_source,
+            ) as engine,
+            asyncio.TaskGroup() as group,
+        ):
+            keyring = await open_keyring(settings, root, group=group, threads=threads, clock=clock)
             node = Node(
                 name=name,
                 root=root,
@@ -86,8 +95,11 @@ async def open_node(
                 journal=journal,
                 clock=clock,
                 settings=settings.node_settings(),
+                keyring=keyring,
             )
-            yield NodeParts(name=name, node=node, engine=engine, journal=journal, bridge=network.bridge)
+            yield NodeParts(
+                name=name, node=node, engine=engine, journal=journal, keyring=keyring, bridge=network.bridge
+            )
     finally:
         await api.aclose()
         await threads.run(registry.close)

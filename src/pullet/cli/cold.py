@@ -11,6 +11,7 @@ from typing import Any
 
 from pullet.assembly.images_only import open_images
 from pullet.base.errors import PulletError
+from pullet.cli.node_directory import choose_node
 from pullet.cli.options import need_root_user
 from pullet.config import load_settings
 from pullet.kit.clock import SystemClock
@@ -26,8 +27,7 @@ def pull_cold(root: Path, node: str, image: str) -> Iterator[dict[str, Any]]:
     """
     need_root_user("pulling into a node's store")
     settings = load_settings(None, {"root": str(root)})
-    existing = sorted(path.name for path in (root / "nodes").iterdir()) if (root / "nodes").is_dir() else []
-    name = node or (existing[0] if existing else settings.node_names[0])
+    name = choose_node(settings, node)
     messages: queue.SimpleQueue[_Item] = queue.SimpleQueue()
 
     async def pull() -> None:

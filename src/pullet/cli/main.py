@@ -20,6 +20,8 @@ COMMANDS = {
     "run": "Run pods from manifests and watch them start.",
     "demo": "The main job: pods of every pull policy, and why each was or was not pulled.",
     "images": "Images on the node: ls, pull, rm, inspect, import, export.",
+    "login": "Keep a registry login for the node, after trying it.",
+    "logout": "Forget a registry login of the node.",
     "why": "Why a container's image was or was not pulled.",
     "config": "Show the configuration in force.",
     "version": "Print the version.",

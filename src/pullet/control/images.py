@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from pullet.control.protocol import ImageRow, LayerLine, ProgressMessage, PulledMessage
@@ -16,6 +16,10 @@ from pullet.kit.tasks import one_error
 from pullet.oci.reference import Reference, apply_default_tag, parse_normalized
 
 PROGRESS_INTERVAL_SECONDS = 0.1
+
+
+async def _no_credentials(_: str) -> Sequence[AuthConfig]:
+    return ()
 
 
 @dataclass(slots=True)
@@ -34,7 +38,11 @@ class NodeImages:
     """
 
     def __init__(
-        self, *, images: ImageService, clock: Clock, credentials: Callable[[str], Sequence[AuthConfig]] = lambda _: ()
+        self,
+        *,
+        images: ImageService,
+        clock: Clock,
+        credentials: Callable[[str], Awaitable[Sequence[AuthConfig]]] = _no_credentials,
     ) -> None:
         self._images = images
         self._clock = clock
@@ -84,7 +92,7 @@ class NodeImages:
         )
 
     async def _run(self, wanted: str, reference: Reference, pull: _Pull) -> None:
-        candidates: list[AuthConfig | None] = [*self._credentials(reference.repository)] or [None]
+        candidates: list[AuthConfig | None] = [*await self._credentials(reference.repository)] or [None]
         for auth in candidates:
             try:
                 if isinstance(self._images, ReportingPull):

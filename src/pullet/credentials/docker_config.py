@@ -17,10 +17,8 @@ import msgspec
 
 from pullet.base.errors import PulletError
 from pullet.base.redact import Secret
+from pullet.credentials.node_config_paths import CONFIG_JSON, DOCKERCFG
 from pullet.cri.types import AuthConfig
-
-CONFIG_JSON = "config.json"
-DOCKERCFG = ".dockercfg"
 
 
 class DockerConfigInvalidError(PulletError):

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 from pullet.credentials.credential_helper import fetch_from_helper
 from pullet.credentials.docker_config import DockerConfig, DockerConfigEntry, find_node_config
+from pullet.credentials.node_config_paths import NodeConfigPaths
 from pullet.credentials.provider_plugin import ExecProvider, PodServiceAccount
 from pullet.credentials.pull_secrets import credentials_from_secrets
 from pullet.kit.clock import Clock
@@ -33,25 +32,11 @@ NODE_CONFIG_CACHE_SECONDS = 300.0
 DOCKER_HUB_SERVER = "https://index.docker.io/v1/"
 
 
-@dataclass(frozen=True, slots=True)
-class NodeConfigPaths:
-    """Where the node's own config files are looked for, in order."""
-
-    config_json_dirs: tuple[Path, ...] = ()
-    dockercfg_dirs: tuple[Path, ...] = ()
-
-    @classmethod
-    def as_kubelet(cls, *, root: Path, working_directory: Path, home: Path) -> NodeConfigPaths:
-        """The kubelet's places: its root, the working directory, the home, and the top of the file system."""
-        top = Path("/")
-        return cls(
-            config_json_dirs=(root, working_directory, home / ".docker", top / ".docker"),
-            dockercfg_dirs=(root, working_directory, home, top),
-        )
-
-
 class NodeConfigFiles:
-    """The node's own Docker config, read again when older than five minutes. Its logins are for every pod."""
+    """The node's own Docker config, read again when a file changed or after five minutes. Its logins are for every pod.
+
+    The kubelet waits the five minutes out; here a login counts from the next pull on.
+    """
 
     def __init__(
         self,
@@ -67,6 +52,7 @@ class NodeConfigFiles:
         self._index: KeyringIndex[tuple[str, DockerConfigEntry]] = KeyringIndex()
         self._helper_answers: dict[tuple[str, str], DockerConfigEntry | None] = {}
         self._read_at = 0.0
+        self._stamp: tuple[tuple[int, int, int] | None, ...] = ()
 
     async def lookup(self, repository: str) -> tuple[TrackedCredential, ...]:
         """The node's logins for the repository, those of credential helpers among them."""
@@ -82,7 +68,8 @@ class NodeConfigFiles:
 
     async def _fresh_config(self) -> DockerConfig:
         now = self._clock.monotonic()
-        if self._config is None or now - self._read_at >= NODE_CONFIG_CACHE_SECONDS:
+        stamp = await self._threads.run(self._paths.stamp)
+        if self._config is None or stamp != self._stamp or now - self._read_at >= NODE_CONFIG_CACHE_SECONDS:
             config = await self._threads.run(
                 find_node_config,
                 config_json_dirs=self._paths.config_json_dirs,
@@ -91,7 +78,7 @@ class NodeConfigFiles:
             index = KeyringIndex((address, (address, entry)) for address, entry in config.entries.items())
             for key in index.rejected_keys:
                 log.warning("node Docker config: not a registry address", extra={"key": key})
-            self._config, self._index, self._read_at = config, index, now
+            self._config, self._index, self._read_at, self._stamp = config, index, now, stamp
             self._helper_answers.clear()
         return self._config
 

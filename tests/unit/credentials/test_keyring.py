@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from pullet.credentials.docker_config import DockerConfigInvalidError
-from pullet.credentials.keyring import Keyring, NodeConfigFiles, NodeConfigPaths
+from pullet.credentials.keyring import Keyring, NodeConfigFiles
+from pullet.credentials.node_config_paths import NodeConfigPaths
 from pullet.credentials.provider_config import ProviderConfigError, load_provider_configs, parse_provider_config
 from pullet.credentials.provider_plugin import ExecProvider, ServiceAccountIdentity
 from pullet.kit.worker_threads import WorkerThreads
@@ -163,15 +164,13 @@ async def test_a_malformed_secret_fails_the_lookup() -> None:
         await Keyring().lookup("r.io/a", pull_secrets=[bad])
 
 
-async def test_the_nodes_files_are_read_again_after_five_minutes(tmp_path: Path, threads: WorkerThreads) -> None:
-    clock = FakeClock()
-    files = node_files(tmp_path, threads, clock, {"auths": {"r.io": {"username": "old", "password": "p"}}})
+async def test_a_changed_login_counts_from_the_next_lookup_on(tmp_path: Path, threads: WorkerThreads) -> None:
+    files = node_files(tmp_path, threads, FakeClock(), {"auths": {"r.io": {"username": "old", "password": "p"}}})
     assert users(await files.lookup("r.io/a")) == ["old"]
-    (tmp_path / "config.json").write_text(json.dumps({"auths": {"r.io": {"username": "new", "password": "p"}}}))
-    await clock.advance(299)
-    assert users(await files.lookup("r.io/a")) == ["old"]
-    await clock.advance(1)
-    assert users(await files.lookup("r.io/a")) == ["new"]
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {"r.io": {"username": "newer", "password": "p"}}}))
+    assert users(await files.lookup("r.io/a")) == ["newer"]
+    (tmp_path / "config.json").unlink()
+    assert await files.lookup("r.io/a") == ()
 
 
 # --- credential helpers ---
