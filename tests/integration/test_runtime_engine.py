@@ -36,6 +36,7 @@ from pullet.engine.runtime_service import EngineRuntimeService
 from pullet.kit.clock import SystemClock
 from pullet.kit.worker_threads import WorkerThreads
 from pullet.ociruntime.cni import NetworkSettings
+from pullet.ociruntime.namespaces import processes_in
 from pullet.testing.directory_images import DirectoryImages, busybox_image
 
 pytestmark = pytest.mark.root
@@ -178,6 +179,28 @@ async def test_containers_of_a_pod_share_its_network_and_not_its_processes(world
     _, text = await world.run("sleep 0.3; nc 127.0.0.1 8080; ps | wc -l")
     assert text.splitlines()[0] == "served"
     assert int(text.splitlines()[1]) <= 4
+
+
+async def test_a_pod_may_share_its_processes(world: World) -> None:
+    shared = NamespaceOption(pid=NamespaceMode.POD)
+    world.sandbox_config = replace(world.sandbox_config, namespaces=shared)
+    await world.start("sleep 1234", world.secure(namespaces=shared))
+    status, text = await world.run("sleep 0.2; ps; sleep 5 & echo orphaned", world.secure(namespaces=shared))
+    assert "sleep 1234" in text
+    assert status.exit_code == 0
+    _, text = await world.run("ps", world.secure(namespaces=shared))
+    assert "sleep 5" not in text, "what a container leaves behind ends with it"
+    file = world.directory / "engine" / "sandboxes" / world.sandbox / "ns" / "pid"
+    assert await asyncio.to_thread(processes_in, file)
+    await world.service.remove_pod_sandbox(world.sandbox)
+    assert not await asyncio.to_thread(file.exists)
+
+
+async def test_a_container_may_look_into_another(world: World) -> None:
+    target = await world.start("sleep 4321")
+    option = NamespaceOption(pid=NamespaceMode.TARGET, target_id=target)
+    _, text = await world.run("ps", world.secure(namespaces=option))
+    assert "sleep 4321" in text
 
 
 async def test_host_network_is_the_machines(world: World) -> None:

@@ -11,8 +11,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from pullet.cri.errors import NotFoundError
-from pullet.cri.types import ContainerConfig, NamespaceMode, PodSandboxConfig
+from pullet.cri.errors import FailedPreconditionError, NotFoundError
+from pullet.cri.types import ContainerConfig, NamespaceMode, NamespaceOption, PodSandboxConfig
 from pullet.engine.container_images import ContainerImages, RunnableImage
 from pullet.engine.container_mounts import host_devices, resolve_mounts
 from pullet.engine.container_spec import (
@@ -20,7 +20,6 @@ from pullet.engine.container_spec import (
     command_line,
     container_spec,
     effective_capabilities,
-    namespace_path,
     user_text,
 )
 from pullet.engine.sandbox_files import shared_mounts
@@ -30,6 +29,7 @@ from pullet.kit import faults
 from pullet.kit.atomic_file import write_atomic
 from pullet.ociruntime import defaults
 from pullet.ociruntime.cgroup import CgroupMode
+from pullet.ociruntime.monitored_process import read_started
 from pullet.ociruntime.process_user import resolve_user
 from pullet.ociruntime.runtime import OciRuntime, signal_argument
 from pullet.ociruntime.runtime_spec import Namespaces, container_json
@@ -133,13 +133,27 @@ class BundleMaker:
         kept = self._sandboxes.directory(sandbox.id) / "ns"
         of_pod = sandbox.config.namespaces
         own_network = of_pod.network is not NamespaceMode.NODE
-        pid = wanted.pid if wanted.pid is not NamespaceMode.POD else of_pod.pid
         return Namespaces(
             network=str(kept / "net") if own_network else "",
             uts=str(kept / "uts") if own_network else "",
             ipc=str(kept / "ipc") if of_pod.ipc is not NamespaceMode.NODE else "",
-            pid=namespace_path(NamespaceMode.NODE if pid is NamespaceMode.NODE else NamespaceMode.CONTAINER, ""),
+            pid=self._pid_namespace(kept, of_pod.pid, wanted),
         )
+
+    def _pid_namespace(self, kept: Path, of_pod: NamespaceMode, wanted: NamespaceOption) -> str | None:
+        """The machine's (empty), the pod's, another container's, or one of its own (None)."""
+        match wanted.pid:
+            case NamespaceMode.NODE:
+                return ""
+            case NamespaceMode.TARGET:
+                target = read_started(self._files.container(wanted.target_id))
+                if target is None:
+                    raise FailedPreconditionError(f'target container "{wanted.target_id}" is not running')
+                return f"/proc/{target.pid}/ns/pid"
+            case NamespaceMode.POD:
+                return str(kept / "pid") if of_pod is NamespaceMode.POD else None
+            case NamespaceMode.CONTAINER:
+                return None
 
 
 def _make_working_directory(rootfs: Path, cwd: str) -> None:

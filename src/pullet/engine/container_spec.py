@@ -17,7 +17,6 @@ from pullet.cri.types import (
     LinuxContainerSecurityContext,
     Mount,
     MountPropagation,
-    NamespaceMode,
 )
 from pullet.oci.image_config import ContainerDefaults
 from pullet.ociruntime import defaults
@@ -171,14 +170,3 @@ def bind_mount(mount: Mount, source: str, *, is_image: bool = False) -> BindMoun
         is_noexec=is_image,
         propagation=_PROPAGATION[mount.propagation],
     )
-
-
-def namespace_path(mode: NamespaceMode, shared: str) -> str | None:
-    """Where a namespace is: the machine's own (empty), the pod's, or a new one (None)."""
-    match mode:
-        case NamespaceMode.NODE:
-            return ""
-        case NamespaceMode.POD | NamespaceMode.TARGET:
-            return shared
-        case NamespaceMode.CONTAINER:
-            return None

@@ -204,8 +204,8 @@ class Containers:
         record = container.record
         ended = await self._threads.run(read_ended, self._files.container(record.id))
         oom_kills = await self._threads.run(cgroup.oom_kill_count, record.cgroups_path)
-        if ended is None:
-            await self._threads.run(cgroup.kill, record.cgroups_path)
+        # What outlived the first process: only possible without a PID namespace of its own, or without a monitor.
+        await self._threads.run(cgroup.kill, record.cgroups_path)
         await self._end(container, ending_of(ended, container.started_at, oom_kills=oom_kills, now=self._now()))
         try:
             await self._runtime.delete(record.id)

@@ -4,7 +4,7 @@
     stop    network away → record(STOPPED)             the namespaces stay until it is removed
     remove  forget the record → unmount, delete        a directory without a record is removed at the next start
 
-There is no process per sandbox.
+There is no process per sandbox, but for pods whose containers share their processes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,14 @@ from pullet.kit.worker_threads import WorkerThreads
 from pullet.ociruntime import cgroup
 from pullet.ociruntime.cni import CniNetwork, PublishedPort
 from pullet.ociruntime.errors import OciRuntimeError
-from pullet.ociruntime.namespaces import create_namespaces, is_alive, prepare_files, remove_namespaces
+from pullet.ociruntime.namespaces import (
+    create_namespaces,
+    create_pid_namespace,
+    is_alive,
+    prepare_files,
+    processes_in,
+    remove_namespaces,
+)
 
 log = logging.getLogger(__name__)
 
@@ -117,17 +124,20 @@ class Sandboxes:
     async def _make(self, record: SandboxRecord) -> SandboxRecord:
         directory, config = self.directory(record.id), record.config
         kinds = _own_namespaces(config)
+        shares_processes = config.namespaces.pid is NamespaceMode.POD
         hostname = self.hostname(config)
 
         def make() -> None:
             self._files.write_sandbox(record)
             faults.hit("sandbox.recorded")
             make_files(directory, config, hostname)
-            prepare_files(directory / "ns", kinds)
+            prepare_files(directory / "ns", (*kinds, "pid") if shares_processes else kinds)
 
         await self._threads.run(make)
         if kinds:
             await create_namespaces(directory / "ns", kinds=kinds, hostname=hostname, sysctls=config.sysctls)
+        if shares_processes:
+            await create_pid_namespace(directory / "ns", clock=self._clock, threads=self._threads)
         faults.hit("sandbox.namespaces")
         if "net" in kinds:
             attachment = await self._network.attach(record.id, directory / "ns" / "net", published_ports(config))
@@ -232,6 +242,8 @@ class Sandboxes:
         directory, kinds = self.directory(record.id), _own_namespaces(record.config)
 
         def namespaces_alive() -> bool:
+            if record.config.namespaces.pid is NamespaceMode.POD and not processes_in(directory / "ns" / "pid"):
+                return False
             return all(is_alive(directory / "ns" / kind) for kind in kinds)
 
         if await self._threads.run(namespaces_alive):

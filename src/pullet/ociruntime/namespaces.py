@@ -1,7 +1,8 @@
-"""Network, IPC and UTS namespaces that live without a process: each is kept by a bind mount of its file.
+"""Namespaces that outlive the process that made them: each is kept by a bind mount of its file.
 
 They are made by util-linux' `unshare` in a process of its own, so that we never change our own namespaces. The files
 lie in one directory per sandbox: `net`, `ipc`, `uts`. After a reboot the files are there and empty: `is_alive` tells.
+A PID namespace alone needs a first process, so pods that share their processes get one, a sleeping shell: `pid`.
 Source: namespaces(7), "The /proc/pid/ns/ directory": a bind mount keeps a namespace alive.
 """
 
@@ -9,16 +10,19 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from pullet.kit.clock import Clock
 from pullet.kit.process import run_command
+from pullet.kit.worker_threads import WorkerThreads
 from pullet.ociruntime.errors import NamespaceError
 from pullet.ociruntime.runtime import ENVIRONMENT
 
-KINDS: Final = ("net", "ipc", "uts")
+KINDS: Final = ("net", "ipc", "uts", "pid")
 _MNT_DETACH: Final = 2
 
 # Values arrive as arguments, never as text of the script.
@@ -29,6 +33,40 @@ while [ $# -gt 0 ]; do
 done
 """
 _DEFAULT_SYSCTLS: Final = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+
+
+# The first process of a shared PID namespace: reaps what is orphaned, ends with SIGKILL alone.
+_FIRST_PROCESS: Final = 'trap "" TERM INT HUP; while :; do sleep 2147483647 & wait; done'
+_DETACHED: Final = 'setsid --fork unshare --pid="$1" --fork /bin/sh -c "$2" < /dev/null > /dev/null 2>&1'
+_FIRST_PROCESS_SECONDS: Final = 10.0
+
+
+async def create_pid_namespace(directory: Path, *, clock: Clock, threads: WorkerThreads) -> None:
+    """Make the PID namespace of a pod whose containers see each other's processes, as `pid` in `directory`.
+
+    Raises:
+        NamespaceError: it did not come up in time.
+    """
+    file = directory / "pid"
+    await run_command(["/bin/sh", "-c", _DETACHED, "sh", str(file), _FIRST_PROCESS], environment=ENVIRONMENT)
+    deadline = clock.monotonic() + _FIRST_PROCESS_SECONDS
+    while not await threads.run(processes_in, file):
+        if clock.monotonic() > deadline:
+            raise NamespaceError("cannot make the PID namespace of the sandbox")
+        await clock.sleep(0.005)
+
+
+def processes_in(file: Path) -> list[int]:
+    """Pids of the processes in the PID namespace mounted on `file`; none when there is no such mount. Blocking."""
+    if not is_alive(file):
+        return []
+    wanted = file.stat().st_ino
+    found = []
+    for process in Path("/proc").iterdir():
+        with suppress(OSError):
+            if process.name.isdigit() and (process / "ns" / "pid").stat().st_ino == wanted:
+                found.append(int(process.name))
+    return found
 
 
 async def create_namespaces(
@@ -92,7 +130,10 @@ def is_alive(file: Path) -> bool:
 
 
 def remove_namespaces(directory: Path) -> None:
-    """Unmount and delete; the kernel ends each namespace with its last process. Idempotent. Blocking."""
+    """Unmount and delete, end a PID namespace with all in it; the kernel ends the others. Idempotent. Blocking."""
+    for pid in processes_in(directory / "pid"):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     for kind in KINDS:
         file = directory / kind
         unmount_all(file)
