@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,9 @@ class World:
         await self.clock.advance(0.0)
         return pod
 
+    async def read(self, path: str) -> str:
+        return await self.threads.run(Path(path).read_text)
+
     def pod(self, name: str) -> JsonObject | None:
         found = [each for each in self.api.objects(PODS) if each["metadata"]["name"] == name]
         return found[0] if found else None
@@ -119,9 +123,7 @@ class World:
         ]
 
     @property
-    def clock_elapsed(self) -> Any:
-        from datetime import timedelta
-
+    def clock_elapsed(self) -> timedelta:
         return timedelta(seconds=self.clock.monotonic())
 
 
