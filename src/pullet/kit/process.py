@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pullet.base.errors import PulletError
+from pullet.kit.tasks import one_error
+
+T = TypeVar("T")
 
 MAX_OUTPUT_BYTES = 1 << 20
 
@@ -58,53 +63,141 @@ async def run_command(
         CommandMissingError: no such program.
         CommandTimeoutError: not done after `timeout_seconds`.
     """
-    try:
-        child = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.PIPE if stdin is not None else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=dict(environment) if environment is not None else None,
-            cwd=directory,
-            start_new_session=True,
-            pass_fds=tuple(pass_fds),
-        )
-    except FileNotFoundError as error:
-        raise CommandMissingError(f"{argv[0]}: command not found") from error
+    loop = asyncio.get_running_loop()
+    with ExitStack() as stack:
+        out_read, out_write = _pipe(stack)
+        err_read, err_write = _pipe(stack)
+        in_read, in_write = _pipe(stack) if stdin is not None else (subprocess.DEVNULL, -1)
+
+        # Popen forks and waits for exec: a thread does that, whatever the loop's own ideas of processes are.
+        def spawn() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(
+                list(argv),
+                stdin=in_read,
+                stdout=out_write,
+                stderr=err_write,
+                env=dict(environment) if environment is not None else None,
+                cwd=directory,
+                start_new_session=True,
+                pass_fds=tuple(pass_fds),
+            )
+
+        spawning = loop.run_in_executor(None, spawn)
+        try:
+            child = await shielded(spawning)
+        except asyncio.CancelledError:
+            if spawning.exception() is None:
+                await _kill(spawning.result())
+            raise
+        except FileNotFoundError as error:
+            raise CommandMissingError(f"{argv[0]}: command not found") from error
+        for descriptor in {out_write, err_write, in_read} - {subprocess.DEVNULL}:
+            os.close(descriptor)
+        stack.pop_all()
     try:
         async with asyncio.timeout(timeout_seconds):
-            stdout, stderr, _, code = await _talk(child, stdin)
+            return await _talk(child, out_read, err_read, in_write, stdin)
     except TimeoutError as error:
         raise CommandTimeoutError(f"{argv[0]} did not end within {timeout_seconds:g} s") from error
     finally:
         if child.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            await asyncio.shield(child.wait())
-    return CommandResult(code, stdout, stderr)
+            await _kill(child)
 
 
-async def _talk(child: asyncio.subprocess.Process, stdin: bytes | None) -> tuple[bytes, bytes, None, int]:
-    async with asyncio.TaskGroup() as group:
-        assert child.stdout is not None
-        assert child.stderr is not None
-        out = group.create_task(_read_capped(child.stdout))
-        err = group.create_task(_read_capped(child.stderr))
-        if stdin is not None:
-            assert child.stdin is not None
-            with suppress(BrokenPipeError, ConnectionResetError):
-                child.stdin.write(stdin)
-                await child.stdin.drain()
-            child.stdin.close()
-        ended = group.create_task(child.wait())
-    return out.result(), err.result(), None, ended.result()
+async def _kill(child: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    await shielded(asyncio.get_running_loop().run_in_executor(None, child.wait))
 
 
-async def _read_capped(stream: asyncio.StreamReader) -> bytes:
+def _pipe(stack: ExitStack) -> tuple[int, int]:
+    read, write = os.pipe2(os.O_CLOEXEC)
+    for descriptor in (read, write):
+        stack.callback(_close, descriptor)
+    return read, write
+
+
+def _close(descriptor: int) -> None:
+    with suppress(OSError):
+        os.close(descriptor)
+
+
+async def shielded(work: asyncio.Future[T]) -> T:
+    """Await work that cannot be interrupted; cancellation is kept back until it is done."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        while not work.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
+        raise
+
+
+async def _talk(
+    child: subprocess.Popen[bytes], out: int, err: int, in_write: int, stdin: bytes | None
+) -> CommandResult:
+    with one_error():
+        async with asyncio.TaskGroup() as group:
+            stdout = group.create_task(_read_capped(out))
+            stderr = group.create_task(_read_capped(err))
+            if stdin is not None:
+                group.create_task(_write_all(in_write, stdin))
+            pidfd = os.pidfd_open(child.pid)
+            try:
+                await wait_readable(pidfd)
+            finally:
+                os.close(pidfd)
+            child.wait()
+    assert child.returncode is not None
+    return CommandResult(child.returncode, stdout.result(), stderr.result())
+
+
+async def _read_capped(descriptor: int) -> bytes:
+    """Everything the pipe gives, up to the cap; closes it."""
+    os.set_blocking(descriptor, False)
     kept = bytearray()
-    while chunk := await stream.read(1 << 16):
-        kept += chunk[: max(0, MAX_OUTPUT_BYTES - len(kept))]
-    return bytes(kept)
+    try:
+        while True:
+            try:
+                chunk = os.read(descriptor, 1 << 16)
+            except BlockingIOError:
+                await wait_readable(descriptor)
+                continue
+            if not chunk:
+                return bytes(kept)
+            kept += chunk[: max(0, MAX_OUTPUT_BYTES - len(kept))]
+    finally:
+        os.close(descriptor)
+
+
+async def _write_all(descriptor: int, data: bytes) -> None:
+    """Write everything, or as much as the child takes; closes the pipe."""
+    os.set_blocking(descriptor, False)
+    try:
+        while data:
+            try:
+                data = data[os.write(descriptor, data) :]
+            except BlockingIOError:
+                await _wait_writable(descriptor)
+            except BrokenPipeError:
+                return
+    finally:
+        os.close(descriptor)
+
+
+async def _wait_writable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_writer(descriptor, wake)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(descriptor)
 
 
 async def wait_readable(descriptor: int) -> None:
