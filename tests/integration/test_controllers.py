@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pullet.apiserver.server import ApiServer
-from pullet.apiserver.settings import ApiServerSettings
 from pullet.base.jsonvalue import JsonObject
-from pullet.controllers.manager import ControllerManager
-from pullet.kit.clock import SystemClock
-from pullet.kit.worker_threads import WorkerThreads
-from pullet.kube.meta import format_time, is_deleting, name_of, namespace_of, uid_of
+from pullet.kube.meta import name_of, uid_of
 from pullet.kube.scheme import (
     CONFIGMAPS,
     DAEMONSETS,
@@ -30,142 +23,14 @@ from pullet.kube.scheme import (
     REPLICASETS,
     SERVICEACCOUNTS,
     STATEFULSETS,
-    Resource,
 )
-from pullet.kube.status import ApiError, ConflictError, NotFoundError
-from pullet.kubeclient.client import ApiClient
-
-THREADS = WorkerThreads("test-kubeconfig", 1)
-CLOCK = SystemClock()
-
-
-class PretendKubelet:
-    """Reports bound pods as running and ready (or as `outcome` says), and lets deleted ones go."""
-
-    def __init__(self, client: ApiClient) -> None:
-        self._client = client
-        self.outcome: Callable[[JsonObject], str] = lambda pod: "Running"
-
-    async def run(self) -> None:
-        version = ""
-        while True:
-            async with aclosing(self._client.watch(PODS, resource_version=version)) as events:
-                async for event in events:
-                    if event.type in ("ADDED", "MODIFIED"):
-                        try:
-                            await self._look(event.object)
-                        except (NotFoundError, ConflictError):
-                            continue
-
-    async def _look(self, pod: JsonObject) -> None:
-        namespace, name = namespace_of(pod), name_of(pod)
-        if not pod["spec"].get("nodeName"):
-            return
-        if is_deleting(pod):
-            await self._client.delete(PODS, namespace, name, grace_period_seconds=0, uid=uid_of(pod))
-            return
-        phase = self.outcome(pod)
-        if (pod.get("status") or {}).get("phase") == phase:
-            return
-        stamp = format_time(CLOCK.now())
-        ready = "True" if phase == "Running" else "False"
-        status: JsonObject = {
-            "phase": phase,
-            "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": stamp}],
-        }
-        patch: JsonObject = {"metadata": {"uid": uid_of(pod)}, "status": status}
-        await self._client.patch(PODS, namespace, name, patch, kind="strategic", subresource="status")
-
-
-class Cluster:
-    """What a test works with."""
-
-    def __init__(self, client: ApiClient, kubelet: PretendKubelet) -> None:
-        self.client = client
-        self.kubelet = kubelet
-
-    async def add_node(self, name: str = "n1", **spec: Any) -> None:
-        room = {"cpu": "4", "memory": "8Gi", "pods": "110"}
-        stamp = format_time(CLOCK.now())
-        condition = {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": stamp}
-        status = {"capacity": room, "allocatable": room, "conditions": [condition]}
-        node: JsonObject = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": spec}
-        await self.client.create(NODES, None, node)
-        await self.client.patch(NODES, None, name, {"status": status}, subresource="status")
-
-    async def until(self, what: str, check: Callable[[], Any], seconds: float = 15.0) -> Any:
-        """Wait for an awaited check to answer something true."""
-        try:
-            async with asyncio.timeout(seconds):
-                while True:
-                    try:
-                        found = await check()
-                    except NotFoundError:
-                        found = None
-                    if found:
-                        return found
-                    await asyncio.sleep(0.02)
-        except TimeoutError:
-            raise AssertionError(f"waited {seconds} s in vain: {what}") from None
-
-    async def until_status(
-        self, resource: Resource, name: str, namespace: str = "default", **wanted: Any
-    ) -> JsonObject:
-        """Wait until the status has these members."""
-        last: JsonObject = {}
-
-        async def check() -> JsonObject | None:
-            nonlocal last
-            obj = await self.client.get(resource, namespace, name)
-            last = obj.get("status") or {}
-            generation = obj["metadata"].get("generation", 0)
-            is_seen = last.get("observedGeneration", generation) >= generation  # jobs do not say
-            return obj if is_seen and all(last.get(field, 0) == value for field, value in wanted.items()) else None
-
-        try:
-            return await self.until(f"{resource} {name} to have {wanted}", check)  # type: ignore[no-any-return]  # checked
-        except AssertionError as error:
-            raise AssertionError(f"{error}; it has {last}") from None
-
-    async def events(self, name: str, kind: str = "", namespace: str = "default") -> list[str]:
-        """`Reason message` of the events about an object, oldest first."""
-        items = (await self.client.list(EVENTS, namespace)).items
-        items.sort(key=lambda item: item["metadata"]["name"])
-        return [
-            f"{item['reason']} {item['message']}"
-            for item in items
-            if item["involvedObject"]["name"] == name and kind in ("", item["involvedObject"]["kind"])
-        ]
-
-    async def pods(self, namespace: str = "default") -> list[JsonObject]:
-        return (await self.client.list(PODS, namespace)).items
-
-
-@asynccontextmanager
-async def running_cluster(root: Path) -> AsyncIterator[Cluster]:
-    settings = ApiServerSettings(port=0)
-    async with ApiServer(root=root, settings=settings, clock=CLOCK) as server, asyncio.TaskGroup() as group:
-        serving = group.create_task(server.run())
-        client = await ApiClient.open(server.kubeconfig_path, threads=THREADS)
-        manager = ControllerManager(client=client, clock=CLOCK, root_ca="PEM", instance="host")
-        kubelet = PretendKubelet(client)
-        controlling = group.create_task(manager.run())
-        pretending = group.create_task(kubelet.run())
-        try:
-            cluster = Cluster(client, kubelet)
-            await cluster.until("the default ServiceAccount", lambda: client.get(SERVICEACCOUNTS, "default", "default"))
-            yield cluster
-        finally:
-            for task in (pretending, controlling):
-                task.cancel()
-            await asyncio.wait([pretending, controlling])
-            await client.aclose()
-            serving.cancel()
+from pullet.kube.status import ApiError, NotFoundError
+from pullet.testing.control_plane import ControlPlane, running_control_plane
 
 
 @pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
-    async with running_cluster(tmp_path) as started:
+async def cluster(tmp_path: Path) -> AsyncIterator[ControlPlane]:
+    async with running_control_plane(tmp_path) as started:
         yield started
 
 
@@ -178,7 +43,7 @@ def workload(kind: str, api_version: str = "apps/v1", name: str = "web", **spec:
     return {"apiVersion": api_version, "kind": kind, "metadata": {"name": name, "namespace": "default"}, "spec": body}
 
 
-async def test_namespaces_get_their_account_and_authority(cluster: Cluster) -> None:
+async def test_namespaces_get_their_account_and_authority(cluster: ControlPlane) -> None:
     await cluster.client.create(
         NAMESPACES, None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}}
     )
@@ -194,7 +59,7 @@ async def test_namespaces_get_their_account_and_authority(cluster: Cluster) -> N
     await cluster.until("the account to be made again", is_back)
 
 
-async def test_a_deleted_namespace_takes_everything_with_it(cluster: Cluster) -> None:
+async def test_a_deleted_namespace_takes_everything_with_it(cluster: ControlPlane) -> None:
     await cluster.add_node()
     await cluster.client.create(
         NAMESPACES, None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}}
@@ -217,7 +82,7 @@ async def test_a_deleted_namespace_takes_everything_with_it(cluster: Cluster) ->
     assert await cluster.pods("team") == []
 
 
-async def test_a_pod_is_bound_with_the_schedulers_words(cluster: Cluster) -> None:
+async def test_a_pod_is_bound_with_the_schedulers_words(cluster: ControlPlane) -> None:
     await cluster.add_node()
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": template()["spec"]}
     await cluster.client.create(PODS, "default", pod)
@@ -238,7 +103,7 @@ async def test_a_pod_is_bound_with_the_schedulers_words(cluster: Cluster) -> Non
     assert conditions["PodScheduled"]["status"] == "True"
 
 
-async def test_a_pod_that_fits_nowhere_says_why_and_goes_when_it_can(cluster: Cluster) -> None:
+async def test_a_pod_that_fits_nowhere_says_why_and_goes_when_it_can(cluster: ControlPlane) -> None:
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -271,7 +136,7 @@ async def test_a_pod_that_fits_nowhere_says_why_and_goes_when_it_can(cluster: Cl
     assert f"FailedScheduling {wanted}" in await cluster.events("p")
 
 
-async def test_a_rollout_reads_like_a_real_one(cluster: Cluster) -> None:
+async def test_a_rollout_reads_like_a_real_one(cluster: ControlPlane) -> None:
     await cluster.add_node()
     await cluster.client.create(DEPLOYMENTS, "default", workload("Deployment", replicas=2))
     await cluster.until_status(DEPLOYMENTS, "web", replicas=2, updatedReplicas=2, availableReplicas=2)
@@ -309,7 +174,7 @@ async def test_a_rollout_reads_like_a_real_one(cluster: Cluster) -> None:
     assert made[0].startswith(f"SuccessfulCreate Created pod: {new}-")
 
 
-async def test_undo_gives_the_old_replica_set_the_next_revision(cluster: Cluster) -> None:
+async def test_undo_gives_the_old_replica_set_the_next_revision(cluster: ControlPlane) -> None:
     await cluster.add_node()
     first = workload("Deployment", replicas=1)
     await cluster.client.create(DEPLOYMENTS, "default", first)
@@ -327,7 +192,7 @@ async def test_undo_gives_the_old_replica_set_the_next_revision(cluster: Cluster
     assert notes == [("2", None, 0), ("3", "1", 1)]
 
 
-async def test_a_paused_deployment_scales_but_does_not_roll(cluster: Cluster) -> None:
+async def test_a_paused_deployment_scales_but_does_not_roll(cluster: ControlPlane) -> None:
     await cluster.add_node()
     await cluster.client.create(DEPLOYMENTS, "default", workload("Deployment", replicas=1))
     await cluster.until_status(DEPLOYMENTS, "web", availableReplicas=1)
@@ -339,7 +204,7 @@ async def test_a_paused_deployment_scales_but_does_not_roll(cluster: Cluster) ->
     await cluster.until_status(DEPLOYMENTS, "web", replicas=3, availableReplicas=3, updatedReplicas=3)
 
 
-async def test_recreate_never_runs_two_versions_together(cluster: Cluster) -> None:
+async def test_recreate_never_runs_two_versions_together(cluster: ControlPlane) -> None:
     await cluster.add_node()
     await cluster.client.create(
         DEPLOYMENTS, "default", workload("Deployment", replicas=2, strategy={"type": "Recreate"})
@@ -360,7 +225,7 @@ async def test_recreate_never_runs_two_versions_together(cluster: Cluster) -> No
     assert not any(mixed)
 
 
-async def test_deleting_a_deployment_collects_what_it_owned(cluster: Cluster) -> None:
+async def test_deleting_a_deployment_collects_what_it_owned(cluster: ControlPlane) -> None:
     await cluster.add_node()
     await cluster.client.create(DEPLOYMENTS, "default", workload("Deployment", replicas=2))
     await cluster.until_status(DEPLOYMENTS, "web", availableReplicas=2)
@@ -372,7 +237,7 @@ async def test_deleting_a_deployment_collects_what_it_owned(cluster: Cluster) ->
     await cluster.until("everything to be collected", is_empty)
 
 
-async def test_foreground_deletion_waits_for_the_pods(cluster: Cluster) -> None:
+async def test_foreground_deletion_waits_for_the_pods(cluster: ControlPlane) -> None:
     await cluster.add_node()
     await cluster.client.create(DEPLOYMENTS, "default", workload("Deployment", replicas=2))
     await cluster.until_status(DEPLOYMENTS, "web", availableReplicas=2)
@@ -389,7 +254,7 @@ async def test_foreground_deletion_waits_for_the_pods(cluster: Cluster) -> None:
     assert await cluster.pods() == []
 
 
-async def test_orphans_stay_and_are_adopted_again(cluster: Cluster) -> None:
+async def test_orphans_stay_and_are_adopted_again(cluster: ControlPlane) -> None:
     await cluster.add_node()
     await cluster.client.create(DEPLOYMENTS, "default", workload("Deployment", replicas=1))
     await cluster.until_status(DEPLOYMENTS, "web", availableReplicas=1)
@@ -408,7 +273,7 @@ async def test_orphans_stay_and_are_adopted_again(cluster: Cluster) -> None:
     assert after["metadata"]["ownerReferences"][0]["kind"] == "Deployment"
 
 
-async def test_a_job_counts_its_pods_and_ends(cluster: Cluster) -> None:
+async def test_a_job_counts_its_pods_and_ends(cluster: ControlPlane) -> None:
     await cluster.add_node()
     cluster.kubelet.outcome = lambda pod: "Succeeded"
     spec = {"completions": 3, "parallelism": 2, "template": {"spec": template()["spec"] | {"restartPolicy": "Never"}}}
@@ -430,7 +295,7 @@ async def test_a_job_counts_its_pods_and_ends(cluster: Cluster) -> None:
     await cluster.until("the finalizers to be off", is_released)
 
 
-async def test_a_job_that_fails_too_often_fails(cluster: Cluster) -> None:
+async def test_a_job_that_fails_too_often_fails(cluster: ControlPlane) -> None:
     await cluster.add_node()
     cluster.kubelet.outcome = lambda pod: "Failed"
     spec = {"backoffLimit": 0, "template": {"spec": template()["spec"] | {"restartPolicy": "Never"}}}
@@ -440,7 +305,7 @@ async def test_a_job_that_fails_too_often_fails(cluster: Cluster) -> None:
     assert {item["type"] for item in done["status"]["conditions"]} == {"FailureTarget", "Failed"}
 
 
-async def test_daemons_run_on_every_node_and_follow_new_ones(cluster: Cluster) -> None:
+async def test_daemons_run_on_every_node_and_follow_new_ones(cluster: ControlPlane) -> None:
     await cluster.add_node("n1")
     await cluster.client.create(DAEMONSETS, "default", workload("DaemonSet"))
     await cluster.until_status(DAEMONSETS, "web", numberAvailable=1, desiredNumberScheduled=1)
@@ -451,7 +316,7 @@ async def test_daemons_run_on_every_node_and_follow_new_ones(cluster: Cluster) -
     await cluster.until_status(DAEMONSETS, "web", updatedNumberScheduled=2, numberAvailable=2)
 
 
-async def test_a_stateful_set_grows_in_order_and_updates_backwards(cluster: Cluster) -> None:
+async def test_a_stateful_set_grows_in_order_and_updates_backwards(cluster: ControlPlane) -> None:
     await cluster.add_node()
     await cluster.client.create(STATEFULSETS, "default", workload("StatefulSet", replicas=3, serviceName="web"))
     await cluster.until_status(STATEFULSETS, "web", readyReplicas=3, updatedReplicas=3)
@@ -469,7 +334,7 @@ async def test_a_stateful_set_grows_in_order_and_updates_backwards(cluster: Clus
     assert [text.split()[3] for text in await cluster.until("the events", is_told)] == ["web-2", "web-1", "web-0"]
 
 
-async def test_a_cordoned_node_is_tainted_and_a_silent_one_loses_its_pods(cluster: Cluster) -> None:
+async def test_a_cordoned_node_is_tainted_and_a_silent_one_loses_its_pods(cluster: ControlPlane) -> None:
     await cluster.add_node()
     await cluster.client.patch(NODES, None, "n1", {"spec": {"unschedulable": True}})
 
@@ -489,7 +354,7 @@ async def test_a_cordoned_node_is_tainted_and_a_silent_one_loses_its_pods(cluste
     await cluster.until("the taints of an unready node", is_out)
 
 
-async def test_a_pod_template_the_api_refuses_is_reported(cluster: Cluster) -> None:
+async def test_a_pod_template_the_api_refuses_is_reported(cluster: ControlPlane) -> None:
     await cluster.add_node()
     body = workload("ReplicaSet", replicas=1)
     body["spec"]["template"]["spec"]["serviceAccountName"] = "nobody"
@@ -505,7 +370,7 @@ async def test_a_pod_template_the_api_refuses_is_reported(cluster: Cluster) -> N
     assert any(text.startswith("FailedCreate Error creating: ") for text in await cluster.events("web"))
 
 
-async def test_leases_of_other_namespaces_do_not_matter(cluster: Cluster) -> None:
+async def test_leases_of_other_namespaces_do_not_matter(cluster: ControlPlane) -> None:
     lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "n1"}, "spec": {}}
     await cluster.client.create(LEASES, "default", lease)
     with pytest.raises(ApiError):

@@ -25,7 +25,7 @@ from pullet.assembly.tear_down import remove_bridge, stop_pods
 from pullet.config import Settings
 from pullet.control.protocol import NodeRow, StatusMessage, socket_path
 from pullet.control.server import ControlServer
-from pullet.controllers.manager import ControllerManager
+from pullet.controllers.controller_manager import ControllerManager
 from pullet.kit.atomic_file import write_atomic
 from pullet.kit.clock import Clock
 from pullet.kit.tasks import Supervisor, one_error

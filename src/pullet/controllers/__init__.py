@@ -1,6 +1,6 @@
 """kube-scheduler and kube-controller-manager: loops that read, decide (pure) and write through the API.
 
-Modules, in reading order: reconciler, informers, manager; scheduler, service_accounts, namespaces, node_lifecycle,
-taint_eviction, pod_garbage; pods, conditions, templates, pod_control; replicaset; rollout, revisions,
+Modules, in reading order: reconciler, informers, controller_manager; scheduler, service_accounts, namespaces,
+node_lifecycle, taint_eviction, pod_garbage; pods, conditions, templates, pod_control; replicaset; rollout, revisions,
 deployment_status, deployment; history, daemonset, statefulset; job_plan, job; ownership, garbage_collector.
 """
