@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,11 +190,13 @@ def running(pullet: Pullet) -> Iterator[Pullet]:
 
 
 def clean_up(pullet: Pullet) -> None:
-    """Whatever happened: no process and no mount of this root stays on the machine."""
-    if pullet.is_running():
+    """Whatever happened: no process of this root stays on the machine."""
+    if not pullet.is_running():
+        return
+    with suppress(subprocess.TimeoutExpired):
         run(pullet_command("down", "--root", str(pullet.root)), timeout_seconds=DOWN_SECONDS)
-        if pullet.is_running():
-            pullet.kill()
+    if pullet.is_running():
+        pullet.kill()
 
 
 @contextmanager

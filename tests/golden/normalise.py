@@ -49,6 +49,7 @@ _DESCRIBED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(Container ID: +)\w+://[0-9a-f]{64}"), r"\1<id>"),
     (re.compile(r"(\bIP: +|Node: +[\w.-]+/)\d+\.\d+\.\d+\.\d+"), r"\1<address>"),
     (re.compile(r"kube-api-access-\w{5}"), "kube-api-access-<random>"),
+    (re.compile(r"ConfigMapOptional: +<nil>"), "Optional: false"),  # as older kubectls say it
     # which of both is shown is a matter of the moment
     (re.compile(r"(Reason: +)(?:ErrImagePull|ImagePullBackOff)"), r"\1<failed pull>"),
 )

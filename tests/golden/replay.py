@@ -28,6 +28,7 @@ class Replay:
         self.documents = (DATA / scenario / "manifest.yaml").read_text().split("\n---\n")
         self._recorded = Observation.from_json(json.loads((DATA / scenario / "expected.json").read_text()))
         self._outputs: list[str] = []
+        self._applied: set[str] = set()
         self._started = time.monotonic()
 
     # steps
@@ -45,6 +46,8 @@ class Replay:
         ran = self._stage.pullet.kubectl("apply", "-f", "-", stdin=text, namespace=self.namespace)
         if ran.code != 0:
             self._outputs.append(ran.stderr.strip())
+        elif ran.stdout.startswith("pod/"):
+            self._applied.add(ran.stdout.split()[0].removeprefix("pod/"))
 
     def follow(self, first: int, last: int) -> None:
         """Apply documents one after the other; for a pod, wait until its third STATUS row is as recorded."""
@@ -74,9 +77,9 @@ class Replay:
     # waits
 
     def wait_running(self) -> None:
-        """Until every pod of the namespace is Running and each container ready or done."""
+        """Until every pod applied so far is Running and each container ready or done."""
         self._wait(
-            lambda: bool(self._pods()) and all(_has_settled(pod) for pod in self._pods().values()),
+            lambda: all(_has_settled(self._pods().get(name, {})) for name in self._applied),
             f"all pods Running: {self._shown()}",
         )
 
@@ -135,6 +138,7 @@ class Replay:
 
     def observation(self) -> Observation:
         """Everything seen since `begin`, in the words of the recording."""
+        self._stage.watched.wait_quiet()
         names = self._names()
         seen = Observation(outputs=list(self._outputs))
         text = self._stage.pullet.kubectl("describe", "pods", "--show-events=false", namespace=self.namespace).ok()
@@ -179,5 +183,6 @@ class Replay:
 
 
 def _has_settled(pod: dict[str, Any]) -> bool:
-    statuses = pod["status"].get("containerStatuses", [])
-    return pod["status"].get("phase") == "Running" and bool(statuses) and all(one["ready"] for one in statuses)
+    status = pod.get("status", {})
+    statuses = status.get("containerStatuses", [])
+    return status.get("phase") == "Running" and bool(statuses) and all(one["ready"] for one in statuses)

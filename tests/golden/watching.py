@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,6 +31,16 @@ class Watched:
         with self.changed:
             if not self.changed.wait_for(is_so, seconds):
                 raise AssertionError(f"not within {seconds:g} s: {what}")
+
+    def wait_quiet(self, *, seconds: float = 3.0) -> None:
+        """Wait until no event arrived for half a second, `seconds` at most: events come after what they tell of."""
+        deadline = time.monotonic() + seconds
+        with self.changed:
+            while time.monotonic() < deadline:
+                before = len(self.sightings)
+                self.changed.wait(0.5)
+                if len(self.sightings) == before:
+                    return
 
     def add_row(self, line: str) -> None:
         """One row of `kubectl get pods -A -w`."""
