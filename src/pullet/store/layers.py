@@ -174,6 +174,13 @@ class Layers:
                 self._form.dispose(path)
         return [name for name, _ in gone]
 
+    def sync_leftovers(self) -> None:
+        """Have those synced that an earlier process of this boot left unsynced."""
+        for diff_id in self._records.unsynced(self._form.form):
+            layer = self.get(diff_id)
+            if layer is not None:
+                self._syncer.enqueue(layer)
+
     def sweep_leftovers(self) -> int:
         """Remove files that no row names and unfinished ones: what a crash left. Only while nothing unpacks.
 

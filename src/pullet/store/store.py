@@ -65,6 +65,7 @@ class Store:
         form, directories = self._form()
         self.layers = Layers(form=form, records=self.layer_records, content=self.content, settings=settings)
         self.layers.sweep_leftovers()
+        self.layers.sync_leftovers()
         self.snapshots = OverlaySnapshotter(
             root=root,
             layers=self.layers,

@@ -13,6 +13,7 @@ window of a zstd frame.
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -41,6 +42,7 @@ from pullet.store.tar_header import TarFormatError
 READ_BYTES = 128 * 1024
 _COMPRESSED_CHANNEL = 8 * MIB
 _TAR_CHANNEL = 24 * MIB
+_SWITCH_SECONDS = 0.001
 
 
 class Readable(Protocol):
@@ -156,6 +158,8 @@ class UnpackJob:
             threading.Thread(target=_guarded, args=(work, fail), name=f"layer-{work.__name__}", daemon=True)
             for work in (inflate, digest)
         ]
+        # a thread back from hashing or inflating should not wait the default 5 ms for the one that walks headers
+        sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_SECONDS))
         for thread in threads:
             thread.start()
         pieces = self._pieces(source, ingest, on_bytes)
