@@ -8,7 +8,7 @@ images: ensure_image_pass, image_manager, image_puller, pull_manager, pull_recor
 containers: container_errors, runtime_manager, container_starter, container_killer, lifecycle_hooks, container_gc
 their configs: sandbox_config, container_config, environment, downward, container_security, container_resources,
 hosts_file
-volumes: volumes, volume_payloads, payload_volume, subpath, object_reader, service_account_tokens
+volumes: volumes, volume_payloads, payload_volume, subpath, object_reader, service_account_tokens, pod_account
 probes: probe_workers, probers, http_get, grpc_health
 the API's view: status_manager, node_status, node_health, machine
 endpoints: server, server_streams, container_logs, log_selection, metrics

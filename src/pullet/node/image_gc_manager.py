@@ -16,6 +16,7 @@ from typing import ClassVar
 from pullet.base.errors import PulletError
 from pullet.base.jsonvalue import JsonObject
 from pullet.cri.errors import CriError, NotFoundError
+from pullet.cri.maintenance import ImageAges, StoreMaintenance
 from pullet.cri.services import ImageService, RuntimeService
 from pullet.cri.types import ImageSpec
 from pullet.kit.clock import Clock
@@ -26,13 +27,17 @@ from pullet.node.machine import DiskSpace, read_disk_space
 from pullet.node.metrics import NodeMetrics
 from pullet.node.pull_manager import PullManager
 from pullet.policy.image_gc import (
+    CollectionPlan,
     ImageGCPolicy,
     ImageOnDisk,
     ImageRecord,
+    SpaceNeed,
+    NEVER_USED,
     choose_aged,
     choose_for_space,
     compute_space_need,
     detect_images,
+    plan_collection,
     removal_order,
 )
 from pullet.policy.wording import Wording, aggregate_errors, go_duration
@@ -71,6 +76,8 @@ class ImageGCManager:
         self._events, self._node, self._wording, self._metrics = events, node, wording, metrics
         self._clock, self._disk_space, self._threads = clock, disk_space, threads
         self._records: dict[str, ImageRecord] = {}
+        self._users: dict[str, str] = {}
+        self._has_remembered = False
         self._began_at = clock.monotonic()
 
     async def run(self) -> None:
@@ -110,9 +117,10 @@ class ImageGCManager:
             text = self._wording.invalid_disk_capacity()
             self._events.event(self._node, reasons.WARNING, reasons.INVALID_DISK_CAPACITY, text)
             raise ImageGCError(text)
-        need = compute_space_need(
-            self._policy, capacity_bytes=space.capacity_bytes, available_bytes=space.available_bytes
-        )
+        if self._need(space).to_free_bytes:
+            await self._collect_orphans()
+            space = await self._space()
+        need = self._need(space)
         if not need.to_free_bytes:
             return 0
         left = [record for record in candidates if record.id not in gone]
@@ -136,23 +144,78 @@ class ImageGCManager:
             ImageGCError, CriError: as `collect`.
         """
         now, began = self._clock.monotonic(), self._clock.now()
+        await self._collect_orphans()
         freed = await self._free(await self._detect(now), None, now)
         await self._prune(began)
         return freed
 
+    async def plan(self, *, removes_all_unused: bool) -> CollectionPlan:
+        """What `collect` (or `delete_unused_images`) would do now, image by image.
+
+        Raises:
+            ImageGCError, CriError: disk or runtime cannot be asked.
+        """
+        now = self._clock.monotonic()
+        await self._detect(now)
+        space = await self._space()
+        if space.capacity_bytes == 0:
+            raise ImageGCError(self._wording.invalid_disk_capacity())
+        return plan_collection(
+            self._records,
+            self._users,
+            self._policy,
+            need=self._need(space),
+            began_at=self._began_at,
+            now=now,
+            removes_all_unused=removes_all_unused,
+        )
+
+    def _need(self, space: DiskSpace) -> SpaceNeed:
+        return compute_space_need(
+            self._policy, capacity_bytes=space.capacity_bytes, available_bytes=space.available_bytes
+        )
+
+    async def _collect_orphans(self) -> None:
+        """Layers that no image needs go before any image does."""
+        if isinstance(self._images, StoreMaintenance):
+            await self._images.collect_garbage()
+
     async def _detect(self, now: float) -> list[ImageRecord]:
         images = await self._images.list_images()
-        used: set[str] = set()
+        await self._remember(now)
+        self._users = users = await self._image_users()
+        found = [ImageOnDisk(id=each.id, size_bytes=each.size_bytes, is_pinned=each.is_pinned) for each in images]
+        self._records = detect_images(self._records, found, users, now)
+        if isinstance(self._images, ImageAges):
+            await self._images.note_used([record for record in self._records if record in users])
+        return removal_order(self._records, users)
+
+    async def _image_users(self) -> dict[str, str]:
+        """Image ids and mounted images, each with one of those who use it."""
+        users: dict[str, str] = {}
         for container in await self._runtime.list_containers():
-            used.add(container.image_id)
+            name = container.labels.get(POD_NAME_LABEL, container.id)
+            users[container.image_id] = f"a container of {name}"
             try:
                 status = await self._runtime.container_status(container.id)
             except NotFoundError:
                 continue
-            used |= {mount.image.image for mount in status.mounts if mount.image is not None}
-        found = [ImageOnDisk(id=each.id, size_bytes=each.size_bytes, is_pinned=each.is_pinned) for each in images]
-        self._records = detect_images(self._records, found, used, now)
-        return removal_order(self._records, used)
+            users |= {mount.image.image: f"a volume of {name}" for mount in status.mounts if mount.image is not None}
+        return users
+
+    async def _remember(self, now: float) -> None:
+        """Take over what the runtime remembers from before this process, on the first look."""
+        if self._has_remembered or not isinstance(self._images, ImageAges):
+            return
+        wall = self._clock.now()
+        for each in await self._images.image_ages():
+            used = each.last_used_at
+            self._records[each.id] = ImageRecord(
+                id=each.id,
+                first_detected=now - (wall - each.first_seen_at).total_seconds(),
+                last_used=NEVER_USED if used is None else now - (wall - used).total_seconds(),
+            )
+        self._has_remembered = True
 
     async def _free(self, candidates: Sequence[ImageRecord], to_free_bytes: int | None, now: float) -> int:
         chosen = choose_for_space(candidates, min_age_seconds=self._policy.min_age_seconds, now=now)

@@ -50,9 +50,9 @@ from pullet.node.node_health import HealthMonitor
 from pullet.node.node_status import NodeIdentity, NodeStatusUpdater
 from pullet.node.object_reader import ObjectReader
 from pullet.node.pleg import Pleg
+from pullet.node.pod_account import PodAccount
 from pullet.node.pod_cache import PodCache
 from pullet.node.pod_paths import PodPaths
-from pullet.node.pod_service_account import BoundServiceAccount
 from pullet.node.pod_source import PodSource
 from pullet.node.pod_workers import PodWorkers
 from pullet.node.probe_workers import ProbeManager
@@ -85,7 +85,7 @@ def _credential_source(
     keyring: Keyring, api: ApiClient, tokens: ServiceAccountTokens
 ) -> Callable[[PodView, Sequence[SecretView]], CredentialLookup]:
     def for_pod(pod: PodView, secrets: Sequence[SecretView]) -> CredentialLookup:
-        account = BoundServiceAccount(pod, api=api, tokens=tokens)
+        account = PodAccount(pod=pod, api=api, tokens=tokens)
 
         async def lookup(repository: str) -> Sequence[TrackedCredential]:
             return await keyring.lookup(repository, pull_secrets=secrets, account=account)

@@ -150,10 +150,10 @@ class NodeServer:
             pod = self._pod(socket)
             container_id = await self._running_container(pod, socket.path_params["container"])
         except (_PodMissingError, CriError) as error:
-            await socket.close(1008, str(error)[:120])
+            await _refuse(socket, 404, str(error))
             return
         if not isinstance(self._runtime, InProcessStreaming):
-            await socket.close(1011, "this runtime offers no streams in process")
+            await _refuse(socket, 501, "this runtime offers no streams in process")
             return
         await serve_exec(
             socket,
@@ -168,12 +168,15 @@ class NodeServer:
         try:
             pod = self._pod(socket)
             port = int(socket.query_params["port"])
-        except (_PodMissingError, KeyError, ValueError) as error:
-            await socket.close(1008, str(error)[:120])
+        except _PodMissingError as error:
+            await _refuse(socket, 404, str(error))
+            return
+        except (KeyError, ValueError):
+            await _refuse(socket, 400, "port must be given as a number")
             return
         status = await self._cache.get(pod.uid)
         if not status.ready_sandboxes or not isinstance(self._runtime, InProcessStreaming):
-            await socket.close(1011, f"no running sandbox of pod {pod.name}")
+            await _refuse(socket, 400, f"no running sandbox of pod {pod.name}")
             return
         await serve_port_forward(socket, self._runtime, status.ready_sandboxes[0].id, port)
 
@@ -190,6 +193,14 @@ class NodeServer:
         if not found:
             raise _PodMissingError(f'pod "{name}" does not exist')
         return found[-1]
+
+
+async def _refuse(socket: WebSocket, status: int, text: str) -> None:
+    """Answer the handshake with an HTTP error where the server can, with a close otherwise."""
+    if "websocket.http.response" in (socket.scope.get("extensions") or {}):
+        await socket.send_denial_response(PlainTextResponse(f"{text}\n", status))
+    else:
+        await socket.close(1008, text[:120])
 
 
 def _natural(query: Mapping[str, str], name: str) -> int | None:

@@ -34,6 +34,7 @@ from pullet.cri.types import (
     VersionResponse,
 )
 from pullet.kit.clock import Clock
+from pullet.kit.worker_threads import WorkerThreads
 from pullet.testing.cri_calls import CallLog, nanoseconds
 from pullet.testing.cri_image_fakes import FakeImageService as FakeImageService
 from pullet.testing.cri_image_fakes import RemoteImage as RemoteImage
@@ -58,11 +59,15 @@ class _Container:
 class FakeRuntimeService(CallLog):
     """Sandboxes and containers in memory. Use as `async with`: processes are tasks of its group.
 
-    `on_exec` answers `exec_sync`; `images` finds what a container's image id names.
+    `on_exec` answers `exec_sync`; `images` finds what a container's image id names. Logs are written on `threads`
+    (those a FakeClock watches), or on the loop's own.
     """
 
-    def __init__(self, clock: Clock, images: FakeImageService, *, name: str = "fake") -> None:
+    def __init__(
+        self, clock: Clock, images: FakeImageService, *, name: str = "fake", threads: WorkerThreads | None = None
+    ) -> None:
         super().__init__()
+        self._threads = threads
         self._clock, self._images, self._name = clock, images, name
         self._ids = itertools.count(1)
         self._group = asyncio.TaskGroup()
@@ -357,7 +362,8 @@ class FakeRuntimeService(CallLog):
             return  # runs until finish() or a stop
         if script.lines and container.status.log_path:
             records = [LogRecord(format_timestamp(self._now()), "stdout", False, line) for line in script.lines]
-            await asyncio.to_thread(_append, Path(container.status.log_path), b"".join(map(format_record, records)))
+            path, data = Path(container.status.log_path), b"".join(map(format_record, records))
+            await (self._threads.run(_append, path, data) if self._threads else asyncio.to_thread(_append, path, data))
         await self._clock.sleep(script.seconds)
         self.finish(container.status.id, script.exit_code)
 

@@ -21,7 +21,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     threads = WorkerThreads("node", 4)
     clock = FakeClock(threads=[threads])
     images = FakeImageService(clock)
-    async with FakeRuntimeService(clock, images) as runtime:
+    async with FakeRuntimeService(clock, images, threads=threads) as runtime:
         yield World(
             clock=clock,
             api=FakeApi(clock),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+from starlette.types import ASGIApp
 
 from pullet.base.jsonvalue import JsonObject
 from pullet.journal.pass_record import PassRecord
@@ -44,7 +46,7 @@ class World:
     settings: NodeSettings
     threads: WorkerThreads
     jitter: float = 0.5
-    node: Node | None = None
+    serve: Callable[[ASGIApp], Coroutine[Any, Any, None]] | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Node]:
@@ -60,6 +62,7 @@ class World:
             settings=self.settings,
             host_ips=("10.99.0.1",),
             random=lambda: self.jitter,
+            serve=self.serve,
             threads=self.threads,
         )
         async with asyncio.TaskGroup() as group:
