@@ -85,7 +85,7 @@ class Cluster:
                 servers.start("apiserver", api.run)
                 catalogue = await threads.run(Catalogue, self._root / "registry.sqlite")
                 stack.push_async_callback(threads.run, catalogue.close)
-                await self._open_nodes(stack, threads, catalogue)
+                await self._open_nodes(stack, api, threads, catalogue)
                 registry = await threads.run(self._registry, catalogue, threads)
                 servers.start("registry", lambda: serve(registry.app(), registry_listener))
                 client = await ApiClient.open(
@@ -133,7 +133,9 @@ class Cluster:
     def _node_kubeconfig(self, name: str) -> Path:
         return self._root / "apiserver" / f"node-{name}.kubeconfig"
 
-    async def _open_nodes(self, stack: AsyncExitStack, threads: WorkerThreads, catalogue: Catalogue) -> None:
+    async def _open_nodes(
+        self, stack: AsyncExitStack, api: ApiServer, threads: WorkerThreads, catalogue: Catalogue
+    ) -> None:
         port = self.registry_url.rpartition(":")[2]
         own_names = [f"{host}:{port}" for host in (LOOPBACK, "localhost", "[::1]")]
 
@@ -147,6 +149,7 @@ class Cluster:
                     name=name,
                     index=index,
                     kubeconfig=self._node_kubeconfig(name),
+                    serving=await api.issue_node_serving(name, [LOOPBACK, "localhost", name]),
                     registry_url=self.registry_url,
                     local_source=source if index == 0 else None,
                     clock=self._clock,

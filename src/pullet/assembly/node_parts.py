@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from pullet.apiserver.server import NodeServing
 from pullet.assembly.credential_sources import node_credentials, open_keyring
 from pullet.assembly.image_settings import hosts_config, node_root, store_settings
 from pullet.assembly.pod_network import node_network
+from pullet.assembly.serving import bind_tcp, client_certificate_context, serve
 from pullet.config import Settings
 from pullet.control.images import NodeImages
 from pullet.control.server import NodeControl
@@ -61,6 +65,7 @@ async def open_node(
     name: str,
     index: int,
     kubeconfig: Path,
+    serving: NodeServing,
     registry_url: str,
     local_source: Callable[[Store], LocalSource] | None,
     clock: Clock,
@@ -86,6 +91,19 @@ async def open_node(
             asyncio.TaskGroup() as group,
         ):
             keyring = await open_keyring(settings, root, group=group, threads=threads, clock=clock)
+            node_settings = settings.node_settings()
+            listener = bind_tcp(
+                node_settings.address,
+                node_settings.port if "port" in settings.kubelet else 0,
+                what="the node's own server",
+                option="kubelet.port in the configuration file",
+            )
+            tls = await threads.run(
+                client_certificate_context,
+                serving.certificate_path,
+                serving.key_path,
+                serving.client_authority_path,
+            )
             node = Node(
                 name=name,
                 root=root,
@@ -94,8 +112,10 @@ async def open_node(
                 runtime=engine.runtime,
                 journal=journal,
                 clock=clock,
-                settings=settings.node_settings(),
+                settings=msgspec.structs.replace(node_settings, port=listener.getsockname()[1]),
                 keyring=keyring,
+                host_ips=(node_settings.address,),
+                serve=lambda app: serve(app, listener, tls=tls),
             )
             yield NodeParts(
                 name=name, node=node, engine=engine, journal=journal, keyring=keyring, bridge=network.bridge

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import ssl
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -68,15 +69,31 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(app: ASGIApp, listener: socket.socket) -> None:
+def client_certificate_context(certificate: Path, key: Path, client_authority: Path) -> ssl.SSLContext:
+    """TLS that answers only to clients whose certificate `client_authority` signed. Blocking."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key)
+    context.load_verify_locations(client_authority)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+async def serve(app: ASGIApp, listener: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
     """Serve until cancelled; connections still open then are closed."""
+
+    def context(_config: uvicorn.Config, _default: Any) -> ssl.SSLContext:
+        assert tls is not None
+        return tls
+
     config = uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
         lifespan="off",
         http="httptools",
-        ws="none",
+        ws="wsproto",
+        ssl_context_factory=context if tls is not None else None,
         timeout_graceful_shutdown=1,
         timeout_keep_alive=60,
     )
