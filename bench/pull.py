@@ -91,7 +91,8 @@ def measure(puller: Puller, registry: Registry, root: Path, image: str, kind: st
         raise RuntimeError(f"{puller.name} {image}: exit {child.returncode}: {log.read_text(errors='replace')[-600:]}")
     return Row(
         puller.name, image, kind, run, wall, usage.ru_utime + usage.ru_stime + after[0] - before[0],
-        usage.ru_oublock * 512 + after[1] - before[1], max(usage.ru_maxrss * 1024, peak_of(puller.daemon)), requests, body,
+        usage.ru_oublock * 512 + after[1] - before[1], max(usage.ru_maxrss * 1024, peak_of(puller.daemon)),
+        requests, body,
     )  # fmt: skip
 
 
@@ -142,9 +143,8 @@ def race(options: argparse.Namespace, pullers: list[Puller], images: list[str], 
 
 
 def report(rows: list[Row], pullers: list[Puller]) -> None:
-    print(
-        "\n| image | pull | tool | n | wall s (min..max) | CPU s | written MB | peak MB | requests | body MB | ours ÷ it |"
-    )
+    columns = "n | wall s (min..max) | CPU s | written MB | peak MB | requests | body MB | ours ÷ it"
+    print(f"\n| image | pull | tool | {columns} |")
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for kind in KINDS:
         for image in dict.fromkeys(row.image for row in rows if row.kind == kind):

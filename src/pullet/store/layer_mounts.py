@@ -16,7 +16,7 @@ from typing import Protocol
 from pullet.oci.digest import Digest
 from pullet.store import loop_device
 from pullet.store.layer_records import Layer
-from pullet.store.mounts import MNT_DETACH, MS_NODEV, MS_RDONLY, is_mount_point, mount, unmount
+from pullet.store.mounts import MNT_DETACH, MS_NODEV, MS_RDONLY, mount, unmount
 
 
 class ErofsBacking(StrEnum):
@@ -71,8 +71,7 @@ class ErofsMounts:
         name = Digest(layer.diff_id).hex
         target = self._root / name
         with self._lock:
-            users = self._users.get(name)
-            if not users and not is_mount_point(target):
+            if not self._users.get(name):  # what an earlier process left without users was unmounted at start
                 self._mount(layer.path, target, self._backing)
             self._users.setdefault(name, set()).add(user)
         return target
