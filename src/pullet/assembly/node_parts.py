@@ -18,6 +18,7 @@ from pullet.assembly.pod_network import node_network
 from pullet.assembly.serving import bind_tcp, client_certificate_context, serve
 from pullet.config import Settings
 from pullet.control.images import NodeImages
+from pullet.control.maintenance import NodeMaintenance
 from pullet.control.server import NodeControl
 from pullet.credentials.keyring import Keyring
 from pullet.engine.engine import Engine
@@ -50,7 +51,10 @@ class NodeParts:
             return [one.to_json() for one in passes]
 
         images = NodeImages(images=self.engine.images, clock=clock, credentials=node_credentials(self.keyring))
-        return NodeControl(images=images, why=why)
+        maintenance = NodeMaintenance(
+            images=images, collector=lambda: self.node.image_gc, records=lambda: self.node.pull_manager
+        )
+        return NodeControl(images=images, maintenance=maintenance, why=why)
 
     def details(self) -> dict[str, Any]:
         """What the node says of itself in `pullet status`."""

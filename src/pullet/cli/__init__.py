@@ -3,6 +3,6 @@
 Modules, in reading order: main (the command tree and its exit codes), options (what commands share), show (tables,
 sizes), progress (a pull as it goes), launch (a node in a process of its own), manifests (what the user wrote), verdict
 (has a pod started), watching (pods as they start), node_directory (which node is meant); then the commands: up, down,
-status, kubeconfig, run, images with cold (a pull without a node), login, logout, why, config_show, version, and demo
-with demo_cases and demo_images.
+status, kubeconfig, run, images with images_maintenance and cold (without a node), store, login, logout, why,
+config_show, version, and demo with demo_cases and demo_images.
 """

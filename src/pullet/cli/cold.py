@@ -1,4 +1,4 @@
-"""A pull without a running node: the store is opened for the occasion."""
+"""A pull or a check without a running node: the store is opened for the occasion."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pullet.base.errors import PulletError
 from pullet.cli.node_directory import choose_node
 from pullet.cli.options import need_root_user
 from pullet.config import load_settings
+from pullet.control.maintenance import NodeMaintenance
 from pullet.kit.clock import SystemClock
 
 _Item = dict[str, Any] | PulletError | None
@@ -52,3 +53,15 @@ def pull_cold(root: Path, node: str, image: str) -> Iterator[dict[str, Any]]:
             yield item
     finally:
         worker.join()
+
+
+def check_cold(root: Path, node: str, *, repair: bool) -> dict[str, Any]:
+    """`pullet store check` on the store of `node` (the only one, or the default) at `root`."""
+    need_root_user("checking a node's store")
+    settings = load_settings(None, {"root": str(root)})
+
+    async def check() -> dict[str, Any]:
+        async with open_images(settings, choose_node(settings, node), SystemClock()) as images:
+            return await NodeMaintenance(images=images).check_store(repair=repair)
+
+    return asyncio.run(check())

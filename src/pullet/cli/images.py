@@ -15,8 +15,26 @@ from pullet.cli.progress import PullDisplay
 from pullet.cli.show import human_size, short_digest, table
 from pullet.control.client import ControlClient
 
+_MAINTENANCE = ("df", "gc", "access")
 
-@click.group()
+
+class _Group(click.Group):
+    """Imports what looks after the disk only when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *_MAINTENANCE]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _MAINTENANCE:
+            return super().get_command(ctx, cmd_name)
+        from pullet.cli import images_maintenance
+
+        found = getattr(images_maintenance, cmd_name)
+        assert isinstance(found, click.Command)
+        return found
+
+
+@click.group(cls=_Group)
 def command() -> None:
     """Images on the node."""
 

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from pullet.base.errors import PulletError, UsageError
 from pullet.control.images import PROGRESS_INTERVAL_SECONDS, NodeImages
+from pullet.control.maintenance import NodeMaintenance
 from pullet.control.protocol import ErrorMessage, ProgressMessage, StatusMessage
 from pullet.cri.errors import CriError
 from pullet.cri.extensions import ArchiveFormat, ImageInspection, ImageTransfer
@@ -32,6 +33,7 @@ class NodeControl:
     """What the socket offers of one node. `why(namespace, pod, container)` gives journal passes, newest first."""
 
     images: NodeImages
+    maintenance: NodeMaintenance
     why: Callable[[str, str, str], Awaitable[list[dict[str, Any]]]]
 
 
@@ -70,6 +72,10 @@ class ControlServer:
             ("GET", "/v1/images/inspect", self._inspect),
             ("POST", "/v1/images/export", self._export),
             ("POST", "/v1/images/import", self._import),
+            ("GET", "/v1/images/access", self._access),
+            ("POST", "/v1/images/gc", self._collect),
+            ("GET", "/v1/store/usage", self._usage),
+            ("POST", "/v1/store/check", self._check),
             ("GET", "/v1/why", self._why),
             ("POST", "/v1/down", self._down),
         ]
@@ -146,6 +152,22 @@ class ControlServer:
 
     async def _import(self, request: Request) -> Any:
         return list(await self._transfer(request).import_images(str((await request.json())["path"])))
+
+    async def _access(self, request: Request) -> Any:
+        return await self._node(request).maintenance.access(_image(request).image)
+
+    async def _collect(self, request: Request) -> Any:
+        body = await request.json()
+        return await self._node(request).maintenance.collect_images(
+            is_plan=bool(body.get("is_plan")), removes_all_unused=bool(body.get("removes_all_unused"))
+        )
+
+    async def _usage(self, request: Request) -> Any:
+        return await self._node(request).maintenance.disk_usage()
+
+    async def _check(self, request: Request) -> Any:
+        repair = bool((await request.json()).get("repair"))
+        return await self._node(request).maintenance.check_store(repair=repair)
 
     async def _why(self, request: Request) -> Any:
         query = request.query_params

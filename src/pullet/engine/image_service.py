@@ -1,6 +1,7 @@
 """ImageService in process: images of one store, pulled by one registry client.
 
-Also gives progress, reports, pins, inspection and archives (cri.extensions).
+Also gives progress, reports, pins, inspection and archives (cri.extensions), and looks after the disk
+(cri.maintenance).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pullet.engine.inspection import image_details
 from pullet.engine.pull import ImagePuller, PullLimits
 from pullet.engine.pull_plan import LocalSource
 from pullet.engine.pull_progress import PullBoard
+from pullet.engine.store_maintenance import EngineStoreMaintenance
 from pullet.kit.clock import Clock
 from pullet.kit.worker_threads import WorkerThreads
 from pullet.oci.digest import ImageID
@@ -38,8 +40,8 @@ _ID: Final = re.compile(r"(?:sha256:)?([a-f0-9]{6,64})")
 _FULL_ID_LENGTH: Final = 64
 
 
-class EngineImageService:
-    """ImageService, PullProgress, ReportingPull and PinImage over a store and a registry client.
+class EngineImageService(EngineStoreMaintenance):
+    """ImageService, PullProgress, ReportingPull and PinImage over a store and a registry client, and store maintenance.
 
     Pulls run in `group`; `close` ends its threads once that group is done.
     """
@@ -55,7 +57,8 @@ class EngineImageService:
         local_source: LocalSource | None = None,
         limits: PullLimits | None = None,
     ) -> None:
-        self._store, self._clock = store, clock
+        super().__init__(store, WorkerThreads("images", 2))
+        self._clock = clock
         self._board = PullBoard(clock)
         self._puller = ImagePuller(
             store=store,
@@ -66,7 +69,6 @@ class EngineImageService:
             local_source=local_source,
             limits=limits or PullLimits(),
         )
-        self._threads = WorkerThreads("images", 2)
         self._users: dict[ImageID, tuple[int | None, str]] = {}  # of configs seen; an id never changes its config
 
     def close(self) -> None:
@@ -110,6 +112,7 @@ class EngineImageService:
             record = self._find(image.image)
             if record is not None:
                 self._store.images.remove(record.id)
+                self._store.gc()
 
         await self._threads.run(remove)
 

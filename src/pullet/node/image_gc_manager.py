@@ -27,12 +27,12 @@ from pullet.node.machine import DiskSpace, read_disk_space
 from pullet.node.metrics import NodeMetrics
 from pullet.node.pull_manager import PullManager
 from pullet.policy.image_gc import (
+    NEVER_USED,
     CollectionPlan,
     ImageGCPolicy,
     ImageOnDisk,
     ImageRecord,
     SpaceNeed,
-    NEVER_USED,
     choose_aged,
     choose_for_space,
     compute_space_need,
@@ -40,6 +40,7 @@ from pullet.policy.image_gc import (
     plan_collection,
     removal_order,
 )
+from pullet.policy.runtime_status import LABEL_POD_NAME, LABEL_POD_NAMESPACE
 from pullet.policy.wording import Wording, aggregate_errors, go_duration
 
 log = logging.getLogger(__name__)
@@ -194,13 +195,14 @@ class ImageGCManager:
         """Image ids and mounted images, each with one of those who use it."""
         users: dict[str, str] = {}
         for container in await self._runtime.list_containers():
-            name = container.labels.get(POD_NAME_LABEL, container.id)
-            users[container.image_id] = f"a container of {name}"
+            labels = container.labels
+            pod = f"{labels.get(LABEL_POD_NAMESPACE, '')}/{labels.get(LABEL_POD_NAME, container.id)}"
+            users[container.image_id] = f"a container of pod {pod}"
             try:
                 status = await self._runtime.container_status(container.id)
             except NotFoundError:
                 continue
-            users |= {mount.image.image: f"a volume of {name}" for mount in status.mounts if mount.image is not None}
+            users |= {mount.image.image: f"a volume of pod {pod}" for mount in status.mounts if mount.image is not None}
         return users
 
     async def _remember(self, now: float) -> None:

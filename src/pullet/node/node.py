@@ -159,6 +159,7 @@ class Node:
         self._stopping = Alarm(clock)
         self._children: list[asyncio.Task[None]] = []
         self._machine = EMPTY_MACHINE
+        self._parts: NodeParts | None = None
 
     async def run(self) -> None:
         """Run until `stop()` or cancellation. Containers are left running."""
@@ -167,10 +168,20 @@ class Node:
         version = await self._runtime.version()
         host_dns = await self._threads.run(_read_resolv_conf, Path(self.settings.resolv_conf))
         async with Supervisor(clock=self._clock) as supervisor:
-            parts = self._build(supervisor, version, host_dns)
+            self._parts = parts = self._build(supervisor, version, host_dns)
             await self._start(supervisor, parts)
             await self._stopping.wait()
             await parts.recorder.flush()
+
+    @property
+    def image_gc(self) -> ImageGCManager | None:
+        """The image garbage collection; None before `run`."""
+        return self._parts.image_gc if self._parts is not None else None
+
+    @property
+    def pull_manager(self) -> PullManager | None:
+        """The records of access; None before `run`, or while the feature is off."""
+        return self._parts.pull_manager if self._parts is not None else None
 
     def stop(self) -> None:
         """Ask `run()` to end."""

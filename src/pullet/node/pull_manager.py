@@ -26,6 +26,7 @@ from pullet.policy.credential_match import TrackedCredential
 from pullet.policy.pull_record import ImageAccess, PullRecordInvalidError, access_of, merge_access
 from pullet.policy.pull_verification import (
     AccessFacts,
+    AccessReport,
     MustProve,
     MustPullResult,
     NeedsCredentials,
@@ -121,6 +122,11 @@ class PullManager:
         if answer.learned is not None:
             await self._learn(image, image_ref, answer.learned)
         return AccessVerdict(must_verify=False, reason=answer.reason)
+
+    async def describe_access(self, *, image: str, image_ref: str) -> AccessReport:
+        """Who may use the present image, under which name, and why; changes nothing and looks up no credentials."""
+        facts = await self._gather(image, image_ref)
+        return AccessReport(answer=check_access(self._rule, facts), record=facts.record)
 
     async def record_intent(self, image: str) -> PullIntent:
         """Record that a pull of `image` begins; use the result as `async with`.

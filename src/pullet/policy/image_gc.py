@@ -4,7 +4,8 @@
     age:   never used, or unused for longer than maxAge ──► remove
     space: usage ≥ high ──► remove until usage would be low, sparing what is younger than minAge
 
-Deleting is the caller's; it walks the lists given here. Times are seconds on one base.
+Deleting is the caller's; it walks the lists given here. Times are seconds on one base. `plan_collection` tells
+beforehand what a run would do to each image, and why.
 Source: kubernetes pkg/kubelet/images/image_gc_manager.go; kubelet-images spec 17.
 """
 
@@ -127,3 +128,87 @@ def compute_space_need(policy: ImageGCPolicy, *, capacity_bytes: int, available_
         return SpaceNeed(usage, 0)
     to_free = capacity_bytes * (100 - policy.low_threshold_percent) // 100 - available
     return SpaceNeed(usage, max(0, to_free))
+
+
+@dataclass(frozen=True, slots=True)
+class ImageVerdict:
+    """What a run does with one image, and why, as a sentence."""
+
+    id: str
+    size_bytes: int
+    is_removed: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionPlan:
+    """A run told beforehand: the images that go first, in the order they go."""
+
+    need: SpaceNeed
+    verdicts: tuple[ImageVerdict, ...]
+
+    @property
+    def removed_ids(self) -> tuple[str, ...]:
+        """The images that go."""
+        return tuple(verdict.id for verdict in self.verdicts if verdict.is_removed)
+
+
+def plan_collection(
+    records: Mapping[str, ImageRecord],
+    users: Mapping[str, str],
+    policy: ImageGCPolicy,
+    *,
+    need: SpaceNeed,
+    began_at: float,
+    now: float,
+    removes_all_unused: bool = False,
+) -> CollectionPlan:
+    """What `collect` (or, with `removes_all_unused`, a run under disk pressure) does if no removal fails.
+
+    `users` says of each image in use who uses it.
+    """
+    candidates = removal_order(records, users.keys())
+    aged = [] if removes_all_unused else choose_aged(candidates, policy, began_at=began_at, now=now)
+    gone = {record.id for record in aged}
+    left = [record for record in candidates if record.id not in gone]
+    eligible = choose_for_space(left, min_age_seconds=policy.min_age_seconds, now=now)
+    freed, for_space = 0, []
+    for record in eligible:
+        if not removes_all_unused and freed >= need.to_free_bytes:
+            break
+        for_space.append(record)
+        freed += record.size_bytes
+    verdicts = [ImageVerdict(each.id, each.size_bytes, True, _aged_sentence(each, policy, now)) for each in aged]
+    verdicts += [ImageVerdict(each.id, each.size_bytes, True, _unused_sentence(each, now)) for each in for_space]
+    gone |= {record.id for record in for_space}
+    may_go = {record.id for record in eligible}
+    for record in sorted(records.values(), key=lambda each: each.id):
+        if record.id not in gone:
+            why = _kept_sentence(record, users, policy, need, now=now, may_go=record.id in may_go)
+            verdicts.append(ImageVerdict(record.id, record.size_bytes, False, why))
+    return CollectionPlan(need, tuple(verdicts))
+
+
+def _unused_sentence(record: ImageRecord, now: float) -> str:
+    return "never used" if record.last_used == NEVER_USED else f"last used {now - record.last_used:.0f} s ago"
+
+
+def _aged_sentence(record: ImageRecord, policy: ImageGCPolicy, now: float) -> str:
+    return f"{_unused_sentence(record, now)}, imageMaximumGCAge is {policy.max_age_seconds:.0f} s"
+
+
+def _kept_sentence(
+    record: ImageRecord, users: Mapping[str, str], policy: ImageGCPolicy, need: SpaceNeed, *, now: float, may_go: bool
+) -> str:
+    if record.id in users:
+        return f"in use by {users[record.id]}"
+    if record.is_pinned:
+        return "pinned"
+    if not may_go:
+        age = now - record.first_detected
+        return f"here for {age:.0f} s only, imageMinimumGCAge is {policy.min_age_seconds:.0f} s"
+    if need.usage_percent < policy.high_threshold_percent:
+        return (
+            f"the disk is {need.usage_percent} % full, imageGCHighThresholdPercent is {policy.high_threshold_percent}"
+        )
+    return "enough is freed by those before it"

@@ -171,6 +171,14 @@ class NeedsCredentials:
 Access: TypeAlias = Accessible | MustProve
 
 
+@dataclass(frozen=True, slots=True)
+class AccessReport:
+    """What the rule says of a present image for pods in general, and the proofs on record (None: none)."""
+
+    answer: Access | NeedsCredentials
+    record: PulledRecord | None
+
+
 def check_access(rule: VerificationRule, facts: AccessFacts) -> Access | NeedsCredentials:
     """The answer as far as it can be given without the pod's credentials (spec 11.4 steps 1 to 6)."""
     if not facts.image_ref:
