@@ -163,14 +163,18 @@ class Cluster:
         return Registry(catalogue=catalogue, content=content, threads=threads, clock=self._clock)
 
     async def _serve_control(self) -> None:
-        listener = bind_unix(socket_path(self._root))
+        path = socket_path(self._root)
+        listener = bind_unix(path)
         control = ControlServer(
             nodes={parts.name: parts.control(self._clock) for parts in self._nodes},
             status=self._status,
             shut_down=self.stop,
             clock=self._clock,
         )
-        await serve(control.app(), listener)
+        try:
+            await serve(control.app(), listener)
+        finally:
+            path.unlink(missing_ok=True)
 
     async def _status(self) -> StatusMessage:
         return StatusMessage(

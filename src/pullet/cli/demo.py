@@ -26,6 +26,7 @@ from pullet.cli.manifests import Manifest
 from pullet.cli.options import need_root_user
 from pullet.cli.progress import PullDisplay
 from pullet.cli.run import create
+from pullet.cli.show import table
 from pullet.cli.watching import PodWatch
 from pullet.cli.why import explain, last_of_each
 from pullet.control.client import ControlClient
@@ -132,17 +133,23 @@ class _Demo:
 
 def _show(root: Path, cases: list[Case]) -> None:
     _kubectl(root, "get", "pods", "-o", "wide")
-    _kubectl(root, "get", "events", "--sort-by=.metadata.creationTimestamp")
-    click.echo("why each image was or was not pulled (pullet why POD):")
+    _kubectl(root, "describe", "pod", f"{cases[-1].pod}-absent")
     client = ControlClient(root)
-    for case in cases:
-        for moment in ("absent", "present"):
-            passes = client.call("GET", "/v1/why", namespace="default", pod=f"{case.pod}-{moment}", container="")
-            for one in last_of_each(passes):
-                click.echo(f"  {one['pod']:24} {one['summary']}")
-    passes = client.call("GET", "/v1/why", namespace="default", pod=f"{cases[0].pod}-present", container="")
-    click.echo(f"\n$ pullet why {cases[0].pod}-present")
-    click.echo("\n\n".join(explain(one) for one in last_of_each(passes)))
+
+    def last_passes(pod: str) -> list[dict[str, Any]]:
+        return last_of_each(client.call("GET", "/v1/why", namespace="default", pod=pod, container=""))
+
+    rows = [
+        (one["pod"], one["image"], one["policy"], one["summary"])
+        for case in cases
+        for moment in ("absent", "present")
+        for one in last_passes(f"{case.pod}-{moment}")
+    ]
+    click.echo("Why each image was or was not pulled, last pass of each container:")
+    click.echo(table(("POD", "IMAGE", "POLICY", "WHY"), rows))
+    for moment in ("absent", "present"):
+        click.echo(f"\n$ pullet why {cases[0].pod}-{moment}")
+        click.echo("\n\n".join(explain(one) for one in last_passes(f"{cases[0].pod}-{moment}")))
 
 
 def _kubectl(root: Path, *arguments: str) -> None:

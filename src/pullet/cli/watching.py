@@ -97,7 +97,7 @@ class PodWatch:
         times = f" (x{count})" if count > 1 else ""
         at = self._clock.monotonic() - self._started
         self._display.say(
-            f"{at:6.2f}s  {about['name']:24} {event['type']:8} {event['reason']:18} {event['message']}{times}"
+            f"{at:6.2f}s  {about['name']:26}  {event['type']:7}  {event['reason']:17} {event['message']}{times}"
         )
 
     async def _show_pulls(self) -> None:
