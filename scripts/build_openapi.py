@@ -48,17 +48,15 @@ DNS_POLICY = {
     "ClusterFirst": "indicates that the pod should use cluster DNS first unless hostNetwork is true, if it is "
     "available, "
     "then fall back on the default (as determined by kubelet) DNS settings.",
-    "ClusterFirstWithHostNet": "indicates that the pod should use cluster DNS first, if it is available, then fall back "
-    ""
-    "on the default (as determined by kubelet) DNS settings.",
+    "ClusterFirstWithHostNet": "indicates that the pod should use cluster DNS first, if it is available, then fall "
+    "back on the default (as determined by kubelet) DNS settings.",
     "Default": "indicates that the pod should use the default (as determined by kubelet) DNS settings.",
     "None": "indicates that the pod should use empty DNS settings. DNS parameters such as nameservers and search paths "
     "should be defined via DNSConfig.",
 }
 TERMINATION_MESSAGE_POLICY = {
-    "FallbackToLogsOnError": "will read the most recent contents of the container logs for the container status message "
-    ""
-    "when the container exits with an error and the terminationMessagePath has no contents.",
+    "FallbackToLogsOnError": "will read the most recent contents of the container logs for the container status "
+    "message when the container exits with an error and the terminationMessagePath has no contents.",
     "File": "is the default behavior and will set the container status message to the contents of the container's "
     "terminationMessagePath when the container exits.",
 }

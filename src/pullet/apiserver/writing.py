@@ -192,8 +192,9 @@ class Writer:
                 spec = obj.get("spec")
                 wanted = spec.get("ephemeralContainers") if isinstance(spec, dict) else None
                 _keep_all_but(old, obj, "")
-                if wanted is not None:
-                    obj["spec"] = {**mutable_copy(old["spec"]), "ephemeralContainers": wanted}
+                obj["spec"].pop("ephemeralContainers", None)
+                if wanted:
+                    obj["spec"]["ephemeralContainers"] = wanted
             case _:
                 if resource.has_status:
                     obj.pop("status", None)

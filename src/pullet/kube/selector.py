@@ -180,9 +180,7 @@ def field_value(obj: Mapping[str, Any], path: str) -> str:
     """The field as a selector compares it: a string, empty if absent; booleans as `true` and `false`."""
     value: Any = obj
     for part in path.split("."):
-        if not isinstance(value, Mapping):
-            return ""
-        value = value.get(part)
+        value = value.get(part) if isinstance(value, Mapping) else None
     match value:
         case None:
             return _ABSENT.get(path, "")
