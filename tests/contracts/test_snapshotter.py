@@ -69,6 +69,7 @@ def gnu_tar(root: Path, tars: Sequence[bytes]) -> None:
                 subprocess.run(["find", str(root / directory), "-mindepth", "1", "-delete"], check=False)
             elif last.startswith(".wh."):
                 subprocess.run(["rm", "-rf", str(root / directory / last[4:])], check=True)
+        clear_the_way(root, data)
         subprocess.run(
             [
                 "tar",
@@ -80,13 +81,22 @@ def gnu_tar(root: Path, tars: Sequence[bytes]) -> None:
                 "--xattrs-include=*",
                 "-C",
                 str(root),
-                "--recursive-unlink",
                 "--exclude=.wh.*",
             ],
             input=data,
             check=True,
         )
         set_directories(root, data)
+
+
+def clear_the_way(root: Path, data: bytes) -> None:
+    """Take away files where directories come and directories where files come: GNU tar would stop at these."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        for info in tar:
+            path = root / info.name
+            is_directory = path.is_dir() and not path.is_symlink()
+            if os.path.lexists(path) and is_directory != info.isdir() and path != root:
+                subprocess.run(["rm", "-rf", path], check=True)
 
 
 def set_directories(root: Path, data: bytes) -> None:

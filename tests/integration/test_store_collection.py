@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -41,6 +42,7 @@ class Collection(RuleBasedStateMachine):
         self.snapshots: dict[str, list[int]] = {}
         self.leases: dict[str, int] = {}
         self.retained: set[int] = set()
+        self.numbers = itertools.count()
 
     def reopened(self, before: Store | None) -> Store:
         if before is not None:
@@ -90,7 +92,7 @@ class Collection(RuleBasedStateMachine):
     @rule(data=st.data())
     def run(self, data: st.DataObject) -> None:
         number = data.draw(st.sampled_from(sorted(self.images)))
-        key = f"c{len(self.snapshots)}"
+        key = f"c{next(self.numbers)}"
         self.store.snapshots.prepare(key, [LAYERS[index].diff_id for index in self.images[number]])
         self.snapshots[key] = self.images[number]
 
