@@ -238,8 +238,18 @@ class Monitor:
             if not runtime_seen and self.runtime_pid in self.exited:
                 runtime_seen = True
                 self._runtime_ended(self.exited.pop(self.runtime_pid))
+                if self.init_pid not in self.exited and not self._is_child(self.init_pid):
+                    return None  # somebody else has seen its end: better no exit code than a wrong one
             if runtime_seen and self.init_pid in self.exited:
                 return self._finish(self.exited[self.init_pid])
+
+    @staticmethod
+    def _is_child(pid: int) -> bool:
+        try:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return False
+        return True
 
     def _serve(self, descriptor: int, events: int) -> None:
         if descriptor == self.wake_read:

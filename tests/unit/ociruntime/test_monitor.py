@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -27,23 +28,23 @@ from pullet.ociruntime.monitored_process import (
 )
 from pullet.ociruntime.runtime import OciRuntime
 
-# As `crun run --detach --pid-file FILE`: starts the process, leaves. The log and pid files are found by their options.
-RUNTIME = """#!/bin/sh
-while [ $# -gt 0 ]; do
-  case "$1" in
-    --log) log=$2; shift ;;
-    --pid-file) pid=$2; shift ;;
-    --bundle) bundle=$2; shift ;;
-  esac
-  shift
-done
-if [ -e "$bundle/refuses" ]; then
-  echo "noise on stderr" >&2
-  echo '{"msg":"it cannot be","level":"error"}' > "$log"
-  exit 1
-fi
-/bin/sh "$bundle/script" &
-echo $! > "$pid"
+# As `crun run --detach --pid-file FILE`: starts the process, leaves without waiting for it (a shell might).
+RUNTIME = f"""#!{sys.executable} -ISE
+import os, sys
+option = {{name: sys.argv[sys.argv.index(name) + 1] for name in ("--log", "--pid-file", "--bundle")}}
+bundle = option["--bundle"]
+if os.path.exists(bundle + "/refuses"):
+    print("noise on stderr", file=sys.stderr)
+    with open(option["--log"], "w") as file:
+        file.write('{{"msg":"it cannot be","level":"error"}}')
+    sys.exit(1)
+child = os.fork()
+if child == 0:
+    os.execv("/bin/sh", ["sh", bundle + "/script"])
+with open(option["--pid-file"], "w") as file:
+    file.write(str(child))
+if os.path.exists(bundle + "/reaps"):
+    os.wait()
 """
 
 
@@ -120,6 +121,17 @@ async def test_a_runtime_that_refuses(runtime: OciRuntime, threads: WorkerThread
     end = await ended(bundle)
     assert (end.kind, end.exit_code) == ("failed", 1)
     assert await asyncio.to_thread((bundle / "log").read_bytes) == b"", "the runtime's noise is not the container's"
+
+
+async def test_an_exit_code_that_somebody_else_took_is_unknown(
+    runtime: OciRuntime, threads: WorkerThreads, bundle: Path
+) -> None:
+    await asyncio.to_thread((bundle / "reaps").touch)
+    await start(runtime, threads, bundle, "")
+    async with asyncio.timeout(10):
+        while await asyncio.to_thread(has_monitor, bundle):
+            await asyncio.sleep(0.01)
+    assert await asyncio.to_thread(read_ended, bundle) is None
 
 
 async def test_a_monitor_is_found_again_by_its_lock(runtime: OciRuntime, threads: WorkerThreads, bundle: Path) -> None:
