@@ -47,7 +47,7 @@ def _line(row: EventSeen) -> str:
 
 def _count_fits(want: EventSeen, got: EventSeen, *, is_failing: bool) -> bool:
     if want.reason in REPEATED or (want.reason == "Pulling" and is_failing):
-        return 1 <= got.count <= want.count + 2 and (want.count < 3 or got.count >= 2)
+        return 1 <= got.count <= want.count + 2
     return want.count == got.count
 
 

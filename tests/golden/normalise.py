@@ -49,7 +49,7 @@ _DESCRIBED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(Container ID: +)\w+://[0-9a-f]{64}"), r"\1<id>"),
     (re.compile(r"(\bIP: +|Node: +[\w.-]+/)\d+\.\d+\.\d+\.\d+"), r"\1<address>"),
     (re.compile(r"kube-api-access-\w{5}"), "kube-api-access-<random>"),
-    (re.compile(r"ConfigMapOptional: +<nil>"), "Optional: false"),  # as older kubectls say it
+    (re.compile(r"ConfigMapOptional: +<nil>"), "Optional:  false"),  # as older kubectls say it
     # which of both is shown is a matter of the moment
     (re.compile(r"(Reason: +)(?:ErrImagePull|ImagePullBackOff)"), r"\1<failed pull>"),
 )
@@ -62,5 +62,6 @@ def described(text: str, names: Mapping[str, str]) -> list[str]:
     """
     for pattern, word in _DESCRIBED:
         text = pattern.sub(word, text)
+    text = re.sub(r"^Events:.*?(?=^Name:|\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
     lines = [re.sub(r"(?<=\S) {2,}", "  ", line.rstrip()) for line in normalise(text, names).splitlines()]
     return [line for line in lines if line and not line.startswith("Service Account:")]

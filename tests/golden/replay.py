@@ -156,7 +156,7 @@ class Replay:
             for row in rows:
                 row.message, row.image = normalise(row.message, names), normalise(row.image, names)
                 row.image_id = normalise(row.image_id, names)
-        logs = (self._stage.registries.public_log, self._stage.registries.private_log)
+        logs = (self._stage.public_log, self._stage.private_log)
         requests = [request for log in logs for request in log.requests(since=self._started)]
         for request in sorted(requests, key=lambda one: one.at):
             reference = names.get(request.reference, request.reference)

@@ -54,10 +54,7 @@ class Registries:
 
     public: RegistryProcess
     private: RegistryProcess
-    public_log: RequestLog
-    private_log: RequestLog
     pushed: PushedImages
-    hosts: Path  # a certs.d directory
 
     def push(self, spec: ImageSpec) -> None:
         """Put an image into the open registry, moving its tag if it is there."""
@@ -74,22 +71,13 @@ def registries(directory: Path) -> Iterator[Registries]:
     with ExitStack() as stack:
         public = stack.enter_context(docker_registry(directory / "public"))
         private = stack.enter_context(docker_registry(directory / "private", with_password=True))
-        public_log = stack.enter_context(RequestLog(public.port).serving())
-        private_log = stack.enter_context(RequestLog(private.port).serving())
-        public_log.answers.update(TROUBLE)
         pushed = PushedImages()
         for registry, specs in ((public, PUBLIC_IMAGES), (private, PRIVATE_IMAGES)):
             pusher = Pusher(registry, pushed)
             for spec in specs:
                 pusher.push(spec)
             pusher.close()
-        hosts = directory / "certs.d"
-        write_hosts(hosts, "docker.io", f"http://{public_log.address}")
-        write_hosts(hosts, "registry.example.com", f"http://{private_log.address}")
-        write_hosts(hosts, "127.0.0.1:5999", "https://127.0.0.1:5999")
-        yield Registries(
-            public=public, private=private, public_log=public_log, private_log=private_log, pushed=pushed, hosts=hosts
-        )
+        yield Registries(public=public, private=private, pushed=pushed)
 
 
 def write_hosts(directory: Path, host: str, server: str) -> None:
@@ -101,18 +89,36 @@ def write_hosts(directory: Path, host: str, server: str) -> None:
 
 @dataclass(kw_only=True)
 class Stage:
-    """One node with what it talks to and what kubectl says of it."""
+    """One node, the logs of what it alone asks the registries, and what kubectl says of it."""
 
     pullet: Pullet
     registries: Registries
+    public_log: RequestLog
+    private_log: RequestLog
     watched: Watched
 
 
 @contextmanager
 def stage(directory: Path, world: Registries, name: str, config: Mapping[str, object]) -> Iterator[Stage]:
-    """A node of its own, called node1 as in the recording, with the layer that all images share already there."""
-    pullet = Pullet(directory / name, config={"registryHosts": str(world.hosts), **config})
-    with running(pullet):
-        pullet.pullet("images", "pull", "warm:1").ok()
-        with watching(pullet) as watched:
-            yield Stage(pullet=pullet, registries=world, watched=watched)
+    """A node of its own, called node1 as in the recording, with the layer that all images share already there.
+
+    The scenarios run at once here, one after the other there: so this node does not limit how often it pulls.
+    """
+    hosts = directory / f"{name}.certs.d"
+    settings = {"registryHosts": str(hosts), "kubelet": {"registryPullQPS": 0}, **config}
+    pullet = Pullet(directory / name, config=settings)
+    with RequestLog(world.public.port).serving() as public_log, RequestLog(world.private.port).serving() as private_log:
+        public_log.answers.update(TROUBLE)
+        write_hosts(hosts, "docker.io", f"http://{public_log.address}")
+        write_hosts(hosts, "registry.example.com", f"http://{private_log.address}")
+        write_hosts(hosts, "127.0.0.1:5999", "https://127.0.0.1:5999")
+        with running(pullet):
+            pullet.pullet("images", "pull", "warm:1").ok()
+            with watching(pullet) as watched:
+                yield Stage(
+                    pullet=pullet,
+                    registries=world,
+                    public_log=public_log,
+                    private_log=private_log,
+                    watched=watched,
+                )
