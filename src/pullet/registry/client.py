@@ -8,6 +8,7 @@ Source: containerd core/remotes/docker/resolver.go, fetcher.go.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -35,10 +36,12 @@ from pullet.registry.errors import (
     RegistryUnavailableError,
     StatusError,
 )
+from pullet.registry.host_slots import HostSlots
 from pullet.registry.hosts import HostsConfig
+from pullet.registry.proxies import ProxySettings
 from pullet.registry.response import Response
 from pullet.registry.settings import RegistrySettings
-from pullet.registry.transport import Caller, Exchange, Request, Transport
+from pullet.registry.transport import Caller, Exchange, Request, Transport, pause_unless_stopped
 
 T = TypeVar("T")
 
@@ -65,11 +68,15 @@ class RegistryClient:
         clock: Clock,
         settings: RegistrySettings | None = None,
         user_agent: str | None = None,
+        proxies: ProxySettings | None = None,
     ) -> None:
+        """Without `proxies` they are as the environment says now."""
         self._hosts, self._clock = hosts, clock
         self._settings = settings or RegistrySettings()
         self._connections = Connections(
-            clock=clock, dialer=Dialer(clock=clock, read_timeout_seconds=self._settings.read_timeout_seconds)
+            clock=clock,
+            dialer=Dialer(clock=clock, read_timeout_seconds=self._settings.read_timeout_seconds),
+            slots=HostSlots(per_host=self._settings.connections_per_host, in_all=self._settings.connections_in_all),
         )
         self._transport = Transport(
             clock=clock,
@@ -77,6 +84,7 @@ class RegistryClient:
             authorizer=Authorizer(clock=clock),
             limits=self._settings.retry,
             user_agent=user_agent,
+            proxies=proxies if proxies is not None else ProxySettings.from_environment(os.environ),
         )
         self._lock = threading.Lock()
         self._unhealthy_until: dict[str, float] = {}
@@ -240,8 +248,7 @@ class RegistryClient:
             )
 
         def fetch(endpoint: Endpoint, tries: int | None) -> bytes:
-            with self._send(endpoint, _get(path, reference, headers), caller, tries) as response:
-                raw = response.read_all(self._settings.max_manifest_bytes)
+            raw = self._read_document(endpoint, _get(path, reference, headers), caller, tries)
             got = Digest.of(raw, descriptor.digest.algorithm)
             if got != descriptor.digest:
                 raise ContentMismatchError(
@@ -250,6 +257,22 @@ class RegistryClient:
             return raw
 
         return self._first(reference, PULL, fetch)
+
+    def _read_document(self, endpoint: Endpoint, request: Request, caller: Caller, tries: int | None) -> bytes:
+        """The body of one answer; one that breaks off is asked for again, unless the next endpoint is to be asked."""
+        limits = self._settings.retry
+        for left in reversed(range(limits.tries if tries is None else tries)):
+            with self._send(endpoint, request, caller, tries) as response:
+                deadline = self._clock.monotonic() + self._settings.document_timeout_seconds
+                try:
+                    return response.read_all(
+                        self._settings.max_manifest_bytes, is_late=lambda: self._clock.monotonic() > deadline
+                    )
+                except RegistryUnavailableError as error:
+                    if not error.was_cut or not left:
+                        raise
+            pause_unless_stopped(caller.stop, limits.first_pause_seconds)
+        raise AssertionError("at least one try is allowed")
 
     def _first(self, reference: Reference, capability: str, ask: Callable[[Endpoint, int | None], T]) -> T | None:
         """What the first endpoint that has it says; None if all say 404; else the first other failure is raised."""

@@ -13,6 +13,8 @@ from pullet.kit.clock import Clock
 from pullet.kit.worker_threads import StopFlag
 from pullet.registry.dial import Dialer, DialTarget
 from pullet.registry.endpoint import TlsSettings
+from pullet.registry.host_slots import HostSlots
+from pullet.registry.proxies import Proxy
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class Origin:
     scheme: str
     host: str
     tls: TlsSettings
+    proxy: Proxy | None = None
 
 
 class Connection:
@@ -30,6 +33,7 @@ class Connection:
     def __init__(self, origin: Origin, host: str, port: int, stream: socket.socket) -> None:
         self.origin = origin
         self.http = http.client.HTTPConnection(host, port)
+        self.http.default_port = 443 if origin.scheme == "https" else 80  # which the Host header leaves out
         self.http.auto_open = 0  # a lost connection is dialled anew by us, so that it is seen
         self.http.sock = stream
         self._stream = stream
@@ -52,12 +56,21 @@ class Connection:
 
 
 class Connections:
-    """A pool of kept-alive connections per origin. Thread-safe."""
+    """A pool of kept-alive connections per origin. Thread-safe.
+
+    Every connection taken is either given back or dropped; no more are out at once than `slots` allow.
+    """
 
     def __init__(
-        self, *, clock: Clock, dialer: Dialer, max_idle_per_origin: int = 4, max_idle_seconds: float = 60.0
+        self,
+        *,
+        clock: Clock,
+        dialer: Dialer,
+        slots: HostSlots,
+        max_idle_per_origin: int = 4,
+        max_idle_seconds: float = 60.0,
     ) -> None:
-        self._clock, self._dialer = clock, dialer
+        self._clock, self._dialer, self._slots = clock, dialer, slots
         self._max_idle_per_origin, self._max_idle_seconds = max_idle_per_origin, max_idle_seconds
         self._lock = threading.Lock()
         self._idle: dict[Origin, list[Connection]] = defaultdict(list)
@@ -65,7 +78,15 @@ class Connections:
 
     def take(self, target: DialTarget, stop: StopFlag, *, fresh: bool = False) -> Connection:
         """A kept connection, or (always with `fresh`) a new one. Raises as Dialer.dial."""
-        origin = Origin(target.scheme, target.host, target.tls)
+        self._slots.take(target.host, stop)
+        try:
+            return self._take(target, stop, fresh=fresh)
+        except BaseException:
+            self._slots.give_back(target.host)
+            raise
+
+    def _take(self, target: DialTarget, stop: StopFlag, *, fresh: bool) -> Connection:
+        origin = Origin(target.scheme, target.host, target.tls, target.proxy)
         while not fresh:
             with self._lock:
                 idle = self._idle.get(origin)
@@ -77,8 +98,7 @@ class Connections:
                 connection.is_reused = True
                 return connection
             connection.close()
-        stream = self._dialer.dial(target, stop)
-        return Connection(origin, target.name, target.port, stream)
+        return Connection(origin, target.name, target.port, self._dialer.dial(target, stop))
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection whose last response was read to its end."""
@@ -87,8 +107,17 @@ class Connections:
             idle = self._idle[connection.origin]
             if not self._is_closed and len(idle) < self._max_idle_per_origin:
                 idle.append(connection)
-                return
+                is_kept = True
+            else:
+                is_kept = False
+        if not is_kept:
+            connection.close()
+        self._slots.give_back(connection.origin.host)
+
+    def drop(self, connection: Connection) -> None:
+        """Close a connection that cannot be used again."""
         connection.close()
+        self._slots.give_back(connection.origin.host)
 
     def close(self) -> None:
         """Close what is idle; what is in use is closed when it comes back."""

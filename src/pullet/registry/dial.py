@@ -1,4 +1,4 @@
-"""Makes a connection to a registry: name lookup, TCP, TLS, with failures that say what they are.
+"""Makes a connection to a registry: name lookup, TCP, a proxy's tunnel, TLS, with failures that say what they are.
 
 The detail of a failure is worded as Go's net and crypto/tls packages word it: those are the texts that people find
 when they search for a pull that failed.
@@ -6,14 +6,12 @@ when they search for a pull that failed.
 
 from __future__ import annotations
 
-import errno
 import os
-import select
 import socket
 import ssl
 import threading
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from pullet.kit.clock import Clock
@@ -25,8 +23,11 @@ from pullet.registry.errors import (
     PlainHttpError,
     RegistryUnavailableError,
 )
+from pullet.registry.name_lookup import NameLookup
+from pullet.registry.proxies import Proxy
+from pullet.registry.tcp_connect import connect_first
 
-_POLL_MILLISECONDS: Final = 100  # how soon a stop is noticed while dialling
+_MAX_TUNNEL_ANSWER_BYTES: Final = 16 * 1024
 _PLAIN_HTTP_REASONS: Final = frozenset(
     {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}
 )
@@ -42,6 +43,7 @@ class DialTarget:
     method: str
     url: str
     timeout_seconds: float
+    proxy: Proxy | None = None
 
     @property
     def name(self) -> str:
@@ -65,6 +67,7 @@ class Dialer:
 
     def __init__(self, *, clock: Clock, read_timeout_seconds: float) -> None:
         self._clock, self._read_timeout_seconds = clock, read_timeout_seconds
+        self._names = NameLookup(clock=clock)
         self._lock = threading.Lock()
         self._contexts: dict[TlsSettings, ssl.SSLContext] = {}
 
@@ -78,47 +81,64 @@ class Dialer:
         """
         stop.check()
         context = self._context(target.tls) if target.scheme == "https" else None
-        stream = self._connect_any(target, stop)
+        stream = self._connect(target, stop)
         return self._start_tls(stream, context, target, stop) if context is not None else stream
 
-    def _connect_any(self, target: DialTarget, stop: StopFlag) -> socket.socket:
-        try:
-            addresses = socket.getaddrinfo(target.name, target.port, type=socket.SOCK_STREAM)
-        except socket.gaierror as error:
-            raise target.unavailable(f"dial tcp: lookup {target.name}: {_lookup_text(error)}") from error
-        except UnicodeError as error:
-            raise target.unavailable(f"dial tcp: lookup {target.name}: no such host") from error
-        detail = f"dial tcp: lookup {target.name}: no such host"
+    def _connect(self, target: DialTarget, stop: StopFlag) -> socket.socket:
         deadline = self._clock.monotonic() + target.timeout_seconds
-        for family, kind, protocol, _, address in addresses:
+        proxy = target.proxy
+        if proxy is None:
+            return self._connect_to(target.name, target.port, target, deadline, stop, "")
+        stream = self._connect_to(proxy.name, proxy.port, target, deadline, stop, "proxyconnect tcp: ")
+        if target.scheme == "https":
             try:
-                return self._connect(socket.socket(family, kind, protocol), address, deadline, stop)
-            except TimeoutError:
-                detail = f"dial tcp {_address_text(address)}: i/o timeout"
-            except OSError as error:
-                detail = f"dial tcp {_address_text(address)}: connect: {os_text(error)}"
-        raise target.unavailable(detail)
-
-    def _connect(self, stream: socket.socket, address: Any, deadline: float, stop: StopFlag) -> socket.socket:
-        try:
-            stream.setblocking(False)
-            code = stream.connect_ex(address)
-            if code == errno.EINPROGRESS:
-                poll = select.poll()
-                poll.register(stream, select.POLLOUT)
-                while not poll.poll(_POLL_MILLISECONDS):
-                    stop.check()
-                    if self._clock.monotonic() >= deadline:
-                        raise TimeoutError
-                code = stream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if code:
-                raise OSError(code, os.strerror(code))
-            stream.settimeout(self._read_timeout_seconds)
-            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except BaseException:
-            stream.close()
-            raise
+                self._open_tunnel(stream, proxy, target, stop)
+            except BaseException:
+                stream.close()
+                raise
         return stream
+
+    def _connect_to(
+        self, name: str, port: int, target: DialTarget, deadline: float, stop: StopFlag, prefix: str
+    ) -> socket.socket:
+        try:
+            addresses = self._names.addresses(name, port, deadline=deadline, stop=stop)
+        except TimeoutError as error:
+            raise target.unavailable(f"{prefix}dial tcp: lookup {name}: i/o timeout") from error
+        except (OSError, UnicodeError) as error:
+            raise target.unavailable(f"{prefix}dial tcp: lookup {name}: {_lookup_text(error)}") from error
+        stream = connect_first(addresses, deadline=deadline, clock=self._clock, stop=stop)
+        if isinstance(stream, str):
+            raise target.unavailable(prefix + stream)
+        stream.settimeout(self._read_timeout_seconds)
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return stream
+
+    def _open_tunnel(self, stream: socket.socket, proxy: Proxy, target: DialTarget, stop: StopFlag) -> None:
+        """CONNECT. Source: RFC 9110, 9.3.6."""
+        name = f"[{target.name}]" if ":" in target.name else target.name
+        lines = [f"CONNECT {name}:{target.port} HTTP/1.1", f"Host: {name}:{target.port}"]
+        if proxy.authorization:
+            lines.append(f"Proxy-Authorization: {proxy.authorization.reveal()}")
+        forget = stop.on_stop(lambda: stream.shutdown(socket.SHUT_RDWR))
+        answer = b""
+        try:
+            stream.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+            while not answer.endswith(b"\r\n\r\n"):  # one by one: what follows belongs to the tunnel
+                data = stream.recv(1)
+                if not data or len(answer) > _MAX_TUNNEL_ANSWER_BYTES:
+                    raise target.unavailable(f"proxyconnect tcp: {proxy.host} ended the connection")
+                answer += data
+        except OSError as error:
+            stop.check()
+            detail = "i/o timeout" if isinstance(error, TimeoutError) else os_text(error)
+            raise target.unavailable(f"proxyconnect tcp: {proxy.host}: {detail}") from error
+        finally:
+            forget()
+        stop.check()
+        version, _, status = answer.partition(b"\r\n")[0].decode("latin-1").partition(" ")
+        if not version.startswith("HTTP/1.") or not status.startswith("2"):
+            raise target.unavailable(f"proxyconnect tcp: {proxy.host} answered {status[:100] or 'no HTTP'}")
 
     def _start_tls(
         self, stream: socket.socket, context: ssl.SSLContext, target: DialTarget, stop: StopFlag
@@ -185,17 +205,12 @@ def os_text(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _lookup_text(error: socket.gaierror) -> str:
-    if error.errno in {socket.EAI_NONAME, socket.EAI_NODATA}:
+def _lookup_text(error: OSError | UnicodeError) -> str:
+    if not isinstance(error, OSError) or error.errno in {socket.EAI_NONAME, socket.EAI_NODATA}:
         return "no such host"
     if error.errno == socket.EAI_AGAIN:
         return "server misbehaving: temporary failure in name resolution"
     return error.strerror or "failed"
-
-
-def _address_text(address: Any) -> str:
-    host, port = address[0], address[1]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _certificate_text(error: ssl.SSLCertVerificationError, name: str) -> str:

@@ -39,7 +39,7 @@ class Response:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(keeps_connection=kind is None)
 
     def header(self, name: str) -> str:
         """The value of a header, "" if absent."""
@@ -79,18 +79,22 @@ class Response:
                 raise self.cut("unexpected EOF")
         return data
 
-    def read_all(self, limit_bytes: int, *, truncate: bool = False) -> bytes:
+    def read_all(
+        self, limit_bytes: int, *, truncate: bool = False, is_late: Callable[[], bool] = lambda: False
+    ) -> bytes:
         """The whole body, of at most `limit_bytes`; a longer one is cut with `truncate`.
 
         Raises:
             ContentMismatchError: the body is longer.
-            RegistryUnavailableError, StoppedError: as read_some.
+            RegistryUnavailableError, StoppedError: as read_some; also when `is_late` says so while bytes trickle in.
         """
         parts: list[bytes] = []
         left = limit_bytes
         while left > 0 and (data := self.read_some(left)):
             parts.append(data)
             left -= len(data)
+            if self._answer.length and is_late():
+                raise self._target.unavailable(f"download stalled: {limit_bytes - left} bytes is all that came in time")
         if left == 0 and not truncate and self.read_some(1):
             raise ContentMismatchError(
                 host=self._target.host,
@@ -107,13 +111,13 @@ class Response:
         error.was_cut = True
         return error
 
-    def close(self) -> None:
-        """Give the connection back if the body ended, or ends soon; close it otherwise."""
+    def close(self, *, keeps_connection: bool = True) -> None:
+        """Give the connection back if the body ended, or ends soon; close it otherwise, or if it shall not be kept."""
         if self._is_closed:
             return
         self._is_closed = True
         try:
-            keep = self._drained() and not self._answer.will_close and not self._stop.is_set
+            keep = keeps_connection and self._drained() and not self._answer.will_close and not self._stop.is_set
         except (OSError, http.client.HTTPException, ValueError):
             keep = False
         self._forget_stop()
@@ -121,7 +125,7 @@ class Response:
         if keep:
             self._connections.give_back(self._connection)
         else:
-            self._connection.close()
+            self._connections.drop(self._connection)
 
     def _drained(self) -> bool:
         left = self._answer.length

@@ -35,5 +35,8 @@ class RegistrySettings:
     read_timeout_seconds: float = 30.0  # without a single byte
     retry: RetryLimits = field(default_factory=RetryLimits)
     download: DownloadLimits = field(default_factory=DownloadLimits)
+    connections_per_host: int = 8  # in use at once
+    connections_in_all: int = 32
     unhealthy_seconds: float = 15.0  # an endpoint that did not answer is asked last for that long
     max_manifest_bytes: int = 8 * MIB
+    document_timeout_seconds: float = 60.0  # for the whole body of a manifest or config

@@ -38,11 +38,13 @@ from pullet.registry.errors import (
     UnauthorizedError,
     UnexpectedStatusError,
 )
+from pullet.registry.proxies import ProxySettings
 from pullet.registry.response import Response
 from pullet.registry.settings import RetryLimits
 
 MAX_REDIRECTS: Final = 5
 MAX_TOKEN_BYTES: Final = 1024 * 1024
+SMALL_BODY_SECONDS: Final = 15.0  # for the whole of a token or an error
 TRANSIENT_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
@@ -95,8 +97,10 @@ class Transport:
         authorizer: Authorizer,
         limits: RetryLimits,
         user_agent: str | None,
+        proxies: ProxySettings,
     ) -> None:
         self._clock, self._connections, self._authorizer = clock, connections, authorizer
+        self._proxies = proxies
         self._limits, self._user_agent = limits, user_agent
 
     def send(self, endpoint: Endpoint, request: Request, caller: Caller, *, tries: int | None = None) -> Response:
@@ -142,20 +146,18 @@ class Transport:
 
         known = self._authorizer.header(endpoint.base, request.repository, caller.credential, fetch)
         headers = dict(request.headers)
+        had_credential = caller.credential is not None
         response = self._follow(endpoint, request.method, url, headers, caller, known)
-        if response.status == 401:
-            challenges = distribution.parse_www_authenticate(response.header_values("WWW-Authenticate"))
-            try:
-                better = self._authorizer.learn(
-                    endpoint.base, request.repository, challenges, caller.credential, known, fetch
-                )
-            except BaseException:
-                response.close()
-                raise
-            if better is not None:
-                response.close()
-                response = self._follow(endpoint, request.method, url, headers, caller, better)
-        return self._checked(response, request.method, url, had_credential=caller.credential is not None)
+        if response.status != 401:
+            return self._checked(response, request.method, url, had_credential=had_credential)
+        challenges = distribution.parse_www_authenticate(response.header_values("WWW-Authenticate"))
+        # read to its end before the token is fetched: nobody holds one connection while waiting for another
+        refusal = self._refusal(response, request.method, url, had_credential=had_credential)
+        better = self._authorizer.learn(endpoint.base, request.repository, challenges, caller.credential, known, fetch)
+        if better is None:
+            raise refusal
+        response = self._follow(endpoint, request.method, url, headers, caller, better)
+        return self._checked(response, request.method, url, had_credential=had_credential)
 
     def _fetch_token(self, endpoint: Endpoint, token: TokenRequest, caller: Caller) -> bytes:
         place = Endpoint(
@@ -170,7 +172,7 @@ class Transport:
                     response, token.method, token.url, had_credential=caller.credential is not None
                 )
                 with response:
-                    return response.read_all(MAX_TOKEN_BYTES)
+                    return response.read_all(MAX_TOKEN_BYTES, is_late=self._timer())
             except (StatusError, RegistryUnavailableError) as error:
                 if isinstance(error, StatusError):
                     error.is_token_request = True
@@ -226,6 +228,7 @@ class Transport:
             method=method,
             url=url,
             timeout_seconds=place.dial_timeout_seconds,
+            proxy=self._proxies.proxy_for(parts.scheme, parts.netloc.rpartition("@")[2]),
         )
         started = self._clock.monotonic()
         status, failure = 0, ""
@@ -259,12 +262,16 @@ class Transport:
         forget = stop.on_stop(connection.abort)
         parts = urlsplit(target.url)
         path = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
+        if target.proxy is not None and target.scheme == "http":  # no tunnel: the proxy wants the whole URL
+            path = f"http://{target.host}{path}"
+            if target.proxy.authorization:
+                headers = {**headers, "Proxy-Authorization": target.proxy.authorization.reveal()}
         try:
             connection.http.request(target.method, path, body=body or None, headers=headers)
             answer = connection.http.getresponse()
         except (OSError, http.client.HTTPException) as error:
             forget()
-            connection.close()
+            self._connections.drop(connection)
             stop.check()
             was_closed = isinstance(error, http.client.RemoteDisconnected | BrokenPipeError | ConnectionResetError)
             if connection.is_reused and was_closed:
@@ -272,19 +279,28 @@ class Transport:
             raise _unanswered(target, error) from error
         except BaseException:
             forget()
-            connection.close()
+            self._connections.drop(connection)
             raise
         return Response(answer, connection, self._connections, target, stop, forget)
+
+    def _timer(self) -> Callable[[], bool]:
+        """For small bodies: whether they take too long, however steadily they trickle in."""
+        deadline = self._clock.monotonic() + SMALL_BODY_SECONDS
+        return lambda: self._clock.monotonic() > deadline
 
     def _checked(self, response: Response, method: str, url: str, *, had_credential: bool) -> Response:
         if response.status < 400:
             return response
+        raise self._refusal(response, method, url, had_credential=had_credential)
+
+    def _refusal(self, response: Response, method: str, url: str, *, had_credential: bool) -> RegistryError:
+        """The error that an answer of 400 or above stands for; closes it."""
         with response:
-            body = response.read_all(distribution.MAX_ERROR_BODY_BYTES, truncate=True)
+            body = response.read_all(distribution.MAX_ERROR_BODY_BYTES, truncate=True, is_late=self._timer())
         host = urlsplit(url).netloc
         text = body.decode("utf-8", "replace")
         if response.status == 400 and url.startswith("http:") and "HTTPS" in text:
-            raise TlsExpectedError(
+            return TlsExpectedError(
                 host=host, method=method, url=url, detail="the server answers: " + text.strip()[:100]
             )
         wish = response.header("Retry-After")
@@ -305,7 +321,7 @@ class Transport:
         if isinstance(error, UnauthorizedError):
             error.had_credential = had_credential
             error.challenge = challenges[0].scheme if challenges else ""
-        raise error
+        return error
 
 
 def _origin(url: str) -> tuple[str, str]:

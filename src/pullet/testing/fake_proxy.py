@@ -1,0 +1,150 @@
+"""An HTTP proxy for tests: forwards plain requests, opens tunnels for CONNECT, keeps a log.
+
+with FakeProxy(routes={"registry.example.com:443": registry.host}, user=("me", "secret")) as proxy:
+    ...
+    assert proxy.log == ("CONNECT registry.example.com:443",)
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import select
+import socket
+import threading
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+_HOP_HEADERS: Final = frozenset({"proxy-authorization", "connection", "keep-alive", "proxy-connection"})
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = True
+
+    def __init__(self, proxy: FakeProxy) -> None:
+        self.proxy = proxy
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+
+class FakeProxy:
+    """A proxy on a free port of 127.0.0.1. Thread-safe; a context manager.
+
+    `routes` says where `host:port` really is, so that names need not resolve; others are taken as they are. With
+    `user` it answers 407 to whoever shows another name and password.
+    """
+
+    def __init__(self, *, routes: Mapping[str, str] | None = None, user: tuple[str, str] | None = None) -> None:
+        self._routes = dict(routes or {})
+        self._authorization = ""
+        if user is not None:
+            self._authorization = f"Basic {base64.b64encode(':'.join(user).encode()).decode()}"
+        self._lock = threading.Lock()
+        self._log: list[str] = []
+        self.closing = threading.Event()
+        self._server = _Server(self)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="fake-proxy")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def host(self) -> str:
+        """`127.0.0.1:port`."""
+        return f"127.0.0.1:{self._server.server_address[1]}"
+
+    @property
+    def log(self) -> tuple[str, ...]:
+        """`METHOD target` of every request, in order."""
+        with self._lock:
+            return tuple(self._log)
+
+    # what the handler asks
+
+    def record(self, line: str) -> None:
+        """Remember a request."""
+        with self._lock:
+            self._log.append(line)
+
+    def admits(self, authorization: str) -> bool:
+        """Whether who shows this header may pass."""
+        return not self._authorization or authorization == self._authorization
+
+    def route(self, target: str) -> tuple[str, int]:
+        """Where `host:port` really is."""
+        parts = urlsplit(f"//{self._routes.get(target, target)}")
+        return parts.hostname or "", parts.port or 80
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+    server: _Server
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Requests are in the proxy's log."""
+
+    def _is_refused(self) -> bool:
+        proxy = self.server.proxy
+        proxy.record(f"{self.command} {self.path}")
+        if proxy.admits(self.headers.get("Proxy-Authorization", "")):
+            return False
+        self.send_response(407)
+        self.send_header("Proxy-Authenticate", 'Basic realm="proxy"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        return True
+
+    def do_CONNECT(self) -> None:
+        self.close_connection = True
+        if self._is_refused():
+            return
+        with socket.create_connection(self.server.proxy.route(self.path), timeout=10) as far:
+            self.send_response_only(200, "Connection established")
+            self.end_headers()
+            self._shuttle(far)
+
+    def _shuttle(self, far: socket.socket) -> None:
+        other = {self.connection: far, far: self.connection}
+        while not self.server.proxy.closing.is_set():
+            for ready in select.select(list(other), [], [], 0.05)[0]:
+                data = ready.recv(64 * 1024)
+                if not data:
+                    return
+                other[ready].sendall(data)
+
+    def do_GET(self) -> None:
+        self._forward()
+
+    def do_HEAD(self) -> None:
+        self._forward()
+
+    def _forward(self) -> None:
+        if self._is_refused():
+            return
+        parts = urlsplit(self.path)
+        far = http.client.HTTPConnection(*self.server.proxy.route(parts.netloc), timeout=10)
+        try:
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_HEADERS}
+            far.request(self.command, f"{parts.path}?{parts.query}", headers=headers)
+            answer = far.getresponse()
+            body = answer.read()
+            self.send_response_only(answer.status)
+            for name, value in answer.getheaders():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+        finally:
+            far.close()
