@@ -41,6 +41,7 @@ MAX_LINE_BYTES = 16384  # longer lines are logged in parts, as containerd does
 MAX_CLIENT_BYTES = 1 << 20  # an attached client this far behind is dropped, the container is never held up
 MAX_STDIN_BYTES = 1 << 16  # input beyond this waits in the client's socket
 CLIENT_FLUSH_SECONDS = 2.0
+ADOPTION_MILLISECONDS = 20
 STDIN, STDOUT, STDERR, RESIZE, STDIN_END = range(5)
 
 
@@ -231,24 +232,35 @@ class Monitor:
 
     def run(self) -> None:
         """Serve until the container's first process ended and its output is drained."""
-        runtime_seen = False
+        runtime_seen = is_ours = False
         while True:
-            for descriptor, events in self.poll.poll():
+            # A helper of the runtime may outlive it by a moment and be the parent until then: look again.
+            for descriptor, events in self.poll.poll(ADOPTION_MILLISECONDS if runtime_seen and not is_ours else None):
                 self._serve(descriptor, events)
             if not runtime_seen and self.runtime_pid in self.exited:
                 runtime_seen = True
                 self._runtime_ended(self.exited.pop(self.runtime_pid))
-                if self.init_pid not in self.exited and not self._is_child(self.init_pid):
-                    return None  # somebody else has seen its end: better no exit code than a wrong one
             if runtime_seen and self.init_pid in self.exited:
                 return self._finish(self.exited[self.init_pid])
+            if runtime_seen and not is_ours:
+                is_ours = self._is_child(self.init_pid)
+                if not is_ours and not self._is_there(self.init_pid):
+                    return None  # somebody else has seen its end: better no exit code than a wrong one
 
-    @staticmethod
-    def _is_child(pid: int) -> bool:
+    def _is_child(self, pid: int) -> bool:
         try:
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return False
+        return True
+
+    def _is_there(self, pid: int) -> bool:
+        """Whether the process exists, or ended as our child just now."""
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            self._reap()
+            return pid in self.exited
         return True
 
     def _serve(self, descriptor: int, events: int) -> None:
