@@ -30,6 +30,7 @@ from pullet.apiserver.bootstrap import ensure_namespaces, expire_events
 from pullet.apiserver.certificates import CertificateAuthority, kubeconfig
 from pullet.apiserver.discovery import Discovery
 from pullet.apiserver.http_protocol import ApiHttpProtocol
+from pullet.apiserver.managed_fields import FieldOwnership
 from pullet.apiserver.node_proxy import NodeProxy
 from pullet.apiserver.openapi import OpenApi
 from pullet.apiserver.reading import Reader
@@ -237,9 +238,10 @@ class ApiServer:
         storage, clock, settings, schemas = self._storage, self._clock, self._settings, self._schemas
         reader = Reader(storage=storage, clock=clock, settings=settings)
         admission = AdmissionChain(storage=storage, clock=clock, settings=settings)
-        writer = Writer(storage=storage, admission=admission, clock=clock)
+        ownership = FieldOwnership(schemas)
+        writer = Writer(storage=storage, admission=admission, ownership=ownership, clock=clock)
         self._watches = WatchKeeper(storage=storage, clock=clock, settings=settings, reader=reader)
-        applier = Applier(reader=reader, writer=writer, schemas=schemas)
+        applier = Applier(storage=storage, writer=writer, ownership=ownership, schemas=schemas, clock=clock)
         rest = RestHandler(
             reader=reader, writer=writer, watches=self._watches, schemas=schemas, applier=applier, clock=clock,
             settings=settings,

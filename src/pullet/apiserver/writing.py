@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from pullet.apiserver.admission_chain import AdmissionChain, AdmissionRequest, Operation
-from pullet.apiserver.managed_fields import track_update
+from pullet.apiserver.managed_fields import FieldOwnership
 from pullet.apiserver.records import Record, mutable_copy
 from pullet.apiserver.request_context import RequestContext
 from pullet.apiserver.storage import Storage, Transaction
@@ -51,13 +51,16 @@ class Deleted:
 class Writer:
     """Writes objects. Every method takes the resource and the request's context first."""
 
-    def __init__(self, *, storage: Storage, admission: AdmissionChain, clock: Clock) -> None:
+    def __init__(self, *, storage: Storage, admission: AdmissionChain, ownership: FieldOwnership, clock: Clock) -> None:
         self._storage = storage
+        self._ownership = ownership
         self._admission = admission
         self._clock = clock
 
-    async def create(self, resource: Resource, context: RequestContext, obj: JsonObject) -> Record:
-        """Store a new object, which is taken over.
+    async def create(
+        self, resource: Resource, context: RequestContext, obj: JsonObject, *, is_applied: bool = False
+    ) -> Record:
+        """Store a new object, which is taken over; `is_applied`: it comes with its managedFields.
 
         Raises:
             AlreadyExistsError, InvalidError, ForbiddenError, NotFoundError (its namespace).
@@ -73,6 +76,9 @@ class Writer:
         meta["creationTimestamp"] = format_time(self._clock.now())
         strategy.prepare_create(obj)
         strategy.default(obj)
+        if not is_applied:
+            meta.pop("managedFields", None)
+            self._ownership.track(resource, context, None, obj, subresource="", now=self._clock.now())
         request = AdmissionRequest(Operation.CREATE, resource, obj, None, context)
         obj = await self._admission.mutate(request)
         if resource.has_generation:
@@ -86,7 +92,6 @@ class Writer:
         )
         await self._admission.validate(request.with_object(obj))
         context.warnings += warnings
-        track_update(None, obj, context.manager_name, self._clock.now(), "")
         for _ in range(8):
             async with self._storage.transaction() as transaction:
                 self._admission.check_namespace(transaction.get, request)
@@ -111,6 +116,7 @@ class Writer:
         change: Change,
         *,
         subresource: str = "",
+        is_applied: bool = False,
     ) -> Record:
         """Store `change(copy of the current object)`; writing what is already there changes nothing.
 
@@ -123,19 +129,27 @@ class Writer:
                 raise NotFoundError.on(resource, name)
             changed = change(mutable_copy(current.obj))
             obj = changed if isinstance(changed, dict) else await changed
-            record = await self._replace(resource, context, current, obj, subresource)
+            record = await self._replace(resource, context, current, obj, subresource, is_applied)
             if record is not None:
                 return record
         raise ConflictError.on(resource, name)
 
     async def _replace(
-        self, resource: Resource, context: RequestContext, current: Record, obj: JsonObject, subresource: str
+        self,
+        resource: Resource,
+        context: RequestContext,
+        current: Record,
+        obj: JsonObject,
+        subresource: str,
+        is_applied: bool,
     ) -> Record | None:
         strategy = strategy_of(resource)
         old = current.obj
         self._keep_identity(resource, current, obj)
         self._keep_untouchable(resource, old, obj, subresource)
         strategy.default(obj)
+        if not is_applied:
+            self._ownership.track(resource, context, old, obj, subresource=subresource, now=self._clock.now())
         request = AdmissionRequest(Operation.UPDATE, resource, obj, old, context, subresource)
         obj = await self._admission.mutate(request)
         if resource.has_generation and any(obj.get(part) != old.get(part) for part in strategy.spec_fields):
@@ -149,7 +163,6 @@ class Writer:
         await self._admission.validate(request.with_object(obj))
         if not subresource:
             context.warnings += strategy.warnings(obj)
-        track_update(old, obj, context.manager_name, self._clock.now(), subresource)
         obj["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
         if obj == old:
             return current

@@ -1,0 +1,236 @@
+"""Who manages which field of an object: metadata.managedFields kept up by updates, and server-side apply.
+
+    update:  what changed belongs to the writer from now on, and to nobody else
+    apply:   the applier owns just what its configuration states; what it stated before and no longer does, and nobody
+             else owns, is removed; changing what another owns is a conflict unless forced
+Pure: objects in, objects out. Source: structured-merge-diff merge/update.go, apimachinery pkg/util/managedfields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pullet.base.errors import PulletError
+from pullet.base.jsonvalue import JsonObject
+from pullet.kube.field_sets import FieldPath, FieldSet, FieldWalker, Schema, from_fields_v1, path_text, to_fields_v1
+
+MAX_UPDATE_MANAGERS = 10
+ANCIENT = "ancient-changes"
+_META = "f:metadata"
+# what the server sets, and what names the object, belongs to nobody
+_UNOWNED: frozenset[FieldPath] = frozenset(
+    {(_META,)}
+    | {
+        (_META, f"f:{name}")
+        for name in (
+            "name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields",
+            "resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds",
+        )
+    }
+)  # fmt: skip
+
+
+_NEVER_OWNED = frozenset({("f:apiVersion",), ("f:kind",)})
+
+
+class ApplyConflictError(PulletError):
+    """An apply would change fields that other managers own."""
+
+    reason = "Conflict"
+
+    def __init__(self, conflicts: Sequence[tuple[str, FieldPath]]) -> None:
+        self.conflicts = tuple(conflicts)
+        self.facts = [(manager, path_text(path)) for manager, path in conflicts]
+        by_manager: dict[str, list[str]] = {}
+        for manager, path in self.conflicts:
+            by_manager.setdefault(manager, []).append(path_text(path))
+        count = len(self.conflicts)
+        if count == 1:
+            manager, path = self.conflicts[0]
+            super().__init__(f"Apply failed with 1 conflict: conflict with {manager}: {path_text(path)}")
+            return
+        details = "\n".join(
+            f"conflicts with {manager}:\n" + "\n".join(f"- {text}" for text in texts)
+            for manager, texts in sorted(by_manager.items())
+        )
+        super().__init__(f"Apply failed with {count} conflicts: {details}")
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """One entry of managedFields."""
+
+    name: str
+    operation: str
+    api_version: str
+    subresource: str
+    time: str
+    fields: FieldSet
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What tells entries apart; an applier keeps its entry over versions."""
+        version = "" if self.operation == "Apply" else self.api_version
+        return self.name, self.operation, version, self.subresource
+
+    @property
+    def described(self) -> str:
+        """As conflict messages name the manager."""
+        text = f'"{self.name}"'
+        if self.subresource:
+            text += f' with subresource "{self.subresource}"'
+        return text if self.operation == "Apply" else f"{text} using {self.api_version}"
+
+    def to_entry(self) -> JsonObject:
+        """metav1.ManagedFieldsEntry."""
+        entry: JsonObject = {
+            "manager": self.name,
+            "operation": self.operation,
+            "apiVersion": self.api_version,
+            "time": self.time,
+            "fieldsType": "FieldsV1",
+            "fieldsV1": to_fields_v1(self.fields),
+        }
+        if self.subresource:
+            entry["subresource"] = self.subresource
+        return entry
+
+
+def managers_of(obj: Mapping[str, Any]) -> list[Manager]:
+    """The entries that can be read."""
+    entries = (obj.get("metadata") or {}).get("managedFields") or ()
+    return [
+        Manager(
+            name=entry.get("manager") or "",
+            operation=entry["operation"],
+            api_version=entry.get("apiVersion") or "",
+            subresource=entry.get("subresource") or "",
+            time=entry.get("time") or "",
+            fields=from_fields_v1(entry.get("fieldsV1") or {}),
+        )
+        for entry in entries
+        if isinstance(entry, Mapping) and entry.get("operation") in ("Apply", "Update")
+    ]
+
+
+def is_reset(obj: Mapping[str, Any]) -> bool:
+    """Whether the writer asks for managedFields to be forgotten: a list of one empty entry."""
+    return (obj.get("metadata") or {}).get("managedFields") == [{}]
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who writes, through which version and subresource, and when."""
+
+    manager: str
+    api_version: str
+    subresource: str
+    time: str
+
+
+def track_update(
+    old: Mapping[str, Any] | None, new: JsonObject, writer: Writer, schema: Schema, walker: FieldWalker
+) -> None:
+    """Set `new`'s managedFields after an update (or create, with `old` None)."""
+    if old is not None and is_reset(new):
+        new["metadata"].pop("managedFields", None)
+        return
+    managers = managers_of(new) or managers_of(old or {})
+    comparison = walker.compare(_bare(old or {}), _bare(new), schema)
+    changed = _owned(comparison.changed, writer.subresource)
+    managers = _without(managers, changed, comparison.removed)
+    mine = Manager(writer.manager, "Update", writer.api_version, writer.subresource, writer.time, changed)
+    before = next((each for each in managers if each.key == mine.key), None)
+    if before is not None:
+        managers.remove(before)
+        fields = before.fields | changed
+        mine = replace(mine, fields=fields, time=writer.time if changed else before.time)
+    if mine.fields:
+        managers.append(mine)
+    _store(new, _capped(managers))
+
+
+def apply_configuration(
+    live: Mapping[str, Any], config: JsonObject, writer: Writer, schema: Schema, walker: FieldWalker, *, force: bool
+) -> JsonObject:
+    """`live` with `config` applied and managedFields told anew.
+
+    Raises:
+        ApplyConflictError: other managers own what would change, and `force` is not set.
+    """
+    managers = managers_of(live)
+    fields = _owned(walker.collect(_bare(config), schema), writer.subresource)
+    mine = Manager(writer.manager, "Apply", writer.api_version, writer.subresource, writer.time, fields)
+    before = next((each for each in managers if each.key == mine.key), None)
+    others = [each for each in managers if each.key != mine.key]
+    bare_live = _bare(live)
+    merged = walker.merge(bare_live, _bare(config), schema)
+    if before is not None:
+        kept = frozenset().union(fields, *(each.fields for each in others))
+        merged = walker.remove(merged, before.fields - kept, kept, schema) or {}
+    comparison = walker.compare(bare_live, merged, schema)
+    changed = _owned(comparison.changed, writer.subresource)
+    conflicts = [(other.described, path) for other in others for path in sorted(other.fields & changed)]
+    if conflicts and not force:
+        raise ApplyConflictError(conflicts)
+    others = _without(others, changed, comparison.removed)
+    if before is not None and before.fields == fields and not changed and not comparison.removed:
+        mine = replace(mine, time=before.time)
+    result: JsonObject = {**merged, "metadata": {**live.get("metadata", {}), **merged.get("metadata", {})}}
+    for name in ("labels", "annotations", "finalizers", "ownerReferences"):
+        if name not in merged.get("metadata", {}):
+            result["metadata"].pop(name, None)
+    _store(result, _capped([*others, mine]))
+    return result
+
+
+def _bare(obj: Mapping[str, Any]) -> JsonObject:
+    """The object without managedFields."""
+    meta = {key: value for key, value in (obj.get("metadata") or {}).items() if key != "managedFields"}
+    return {**obj, "metadata": meta}
+
+
+def _owned(paths: Iterable[FieldPath], subresource: str) -> FieldSet:
+    """The paths that somebody can own: through /status the status alone, elsewhere anything but it."""
+    is_status = subresource == "status"
+    return frozenset(
+        path
+        for path in paths
+        if path[:2] not in _UNOWNED
+        and (path[0],) not in _NEVER_OWNED
+        and (path[0] == _META or (path[0] == "f:status") == is_status)
+    )
+
+
+def _without(managers: Iterable[Manager], changed: FieldSet, removed: Iterable[FieldPath]) -> list[Manager]:
+    """The managers after others' fields changed hands or went; those left with nothing are dropped."""
+    gone = changed | frozenset(removed)
+    left = []
+    for manager in managers:
+        fields = manager.fields - gone
+        if fields:
+            left.append(manager if fields == manager.fields else replace(manager, fields=fields))
+    return left
+
+
+def _capped(managers: list[Manager]) -> list[Manager]:
+    """At most ten updaters: the oldest become one."""
+    updaters = sorted((each for each in managers if each.operation == "Update"), key=lambda each: each.time)
+    if len(updaters) <= MAX_UPDATE_MANAGERS:
+        return managers
+    old = updaters[: len(updaters) - MAX_UPDATE_MANAGERS + 1]
+    fields: FieldSet = frozenset().union(*(each.fields for each in old))
+    merged = replace(old[-1], name=ANCIENT, subresource="", fields=fields)
+    return [*(each for each in managers if each not in old), merged]
+
+
+def _store(obj: JsonObject, managers: list[Manager]) -> None:
+    ordered = sorted(
+        managers, key=lambda each: (each.operation, each.time, each.name, each.api_version, each.subresource)
+    )
+    if ordered:
+        obj["metadata"]["managedFields"] = [each.to_entry() for each in ordered]
+    else:
+        obj["metadata"].pop("managedFields", None)
