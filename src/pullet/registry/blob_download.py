@@ -69,6 +69,7 @@ class BlobStream:
         self.offset = offset
         self.received_bytes = 0  # over the network, with what was received twice
         self.host = ""  # that served the last byte
+        self.hosts: set[str] = set()  # that served any of them
 
     def __enter__(self) -> Self:
         return self
@@ -119,6 +120,7 @@ class BlobStream:
                 self._drop_source(error)
             else:
                 self._response, self.host = response, source.host
+                self.hosts.add(source.host)
                 self._waited_seconds, self._bytes_in_window = 0.0, 0
                 return response
         raise self._error or BlobUnknownError(

@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from pullet.base.redact import redact_url
 from pullet.kit.clock import Clock
 from pullet.oci import distribution, mediatype
 from pullet.oci.descriptor import Descriptor
@@ -31,10 +32,12 @@ from pullet.registry.endpoint import PULL, RESOLVE, Endpoint
 from pullet.registry.errors import (
     BlobUnknownError,
     ContentMismatchError,
+    DeniedError,
     ManifestUnknownError,
     RegistryError,
     RegistryUnavailableError,
     StatusError,
+    TooManyRequestsError,
 )
 from pullet.registry.host_slots import HostSlots
 from pullet.registry.hosts import HostsConfig
@@ -110,7 +113,10 @@ class RegistryClient:
             paths.append(distribution.blob_path(reference.path, reference.digest))
         capability = PULL if reference.digest is not None else RESOLVE
         for path in paths:
-            found = self._first(reference, capability, partial(self._head, path, reference, caller))
+            try:
+                found = self._first(reference, capability, partial(self._head, path, reference, caller))
+            except DeniedError as error:
+                raise self._with_words(error, path, reference, caller) from error
             if found is not None:
                 return found
         raise ManifestUnknownError(f"{reference}: not found", host=reference.domain, status=404)
@@ -213,6 +219,27 @@ class RegistryClient:
         self._send(registry, request, replace(caller, on_exchange=note), None).close()
         return was_asked
 
+    def _with_words(self, error: DeniedError, path: str, reference: Reference, caller: Caller) -> DeniedError:
+        """The refusal of a HEAD, which has no body, with what the registry says to a GET.
+
+        Source: containerd 2.2 core/remotes/docker/resolver.go.
+        """
+        if error.is_token_request or error.messages:
+            return error
+        accept = {"Accept": mediatype.RESOLVE_ACCEPT}
+        for endpoint in self._hosts.endpoints(reference.domain):
+            if redact_url(endpoint.url(path)) != error.url:
+                continue
+            try:
+                self._send(endpoint, _get(path, reference, accept), caller, 1).close()
+            except DeniedError as said:
+                return DeniedError(
+                    host=error.host, method="HEAD", url=error.url, status=error.status, messages=said.messages
+                )
+            except RegistryError:
+                break
+        return error
+
     def _head(
         self, path: str, reference: Reference, caller: Caller, endpoint: Endpoint, tries: int | None
     ) -> ResolvedManifest:
@@ -263,16 +290,17 @@ class RegistryClient:
         limits = self._settings.retry
         for left in reversed(range(limits.tries if tries is None else tries)):
             with self._send(endpoint, request, caller, tries) as response:
-                deadline = self._clock.monotonic() + self._settings.document_timeout_seconds
                 try:
-                    return response.read_all(
-                        self._settings.max_manifest_bytes, is_late=lambda: self._clock.monotonic() > deadline
-                    )
+                    return response.read_all(self._settings.max_manifest_bytes, is_late=self._timer())
                 except RegistryUnavailableError as error:
                     if not error.was_cut or not left:
                         raise
             pause_unless_stopped(caller.stop, limits.first_pause_seconds)
         raise AssertionError("at least one try is allowed")
+
+    def _timer(self) -> Callable[[], bool]:
+        deadline = self._clock.monotonic() + self._settings.document_timeout_seconds
+        return lambda: self._clock.monotonic() > deadline
 
     def _first(self, reference: Reference, capability: str, ask: Callable[[Endpoint, int | None], T]) -> T | None:
         """What the first endpoint that has it says; None if all say 404; else the first other failure is raised."""
@@ -293,12 +321,23 @@ class RegistryClient:
         try:
             response = self._transport.send(endpoint, request, caller, tries=tries)
         except RegistryUnavailableError:
-            with self._lock:
-                self._unhealthy_until[endpoint.base] = self._clock.monotonic() + self._settings.unhealthy_seconds
+            self._ask_last(endpoint, self._settings.unhealthy_seconds)
             raise
-        with self._lock:
-            self._unhealthy_until.pop(endpoint.base, None)
+        except TooManyRequestsError as error:
+            self._ask_last(endpoint, error.retry_after_seconds or self._settings.unhealthy_seconds)
+            raise
+        if response.rate_limit is not None and response.rate_limit.remaining == 0:
+            self._ask_last(endpoint, self._settings.unhealthy_seconds)
+        else:
+            with self._lock:
+                self._unhealthy_until.pop(endpoint.base, None)
         return response
+
+    def _ask_last(self, endpoint: Endpoint, seconds: float) -> None:
+        """For so long the others come first: it does not answer, or wants to be left alone."""
+        until = self._clock.monotonic() + min(seconds, self._settings.max_unhealthy_seconds)
+        with self._lock:
+            self._unhealthy_until[endpoint.base] = until
 
     def _endpoints(self, reference: Reference, capability: str) -> list[Endpoint]:
         found = [one for one in self._hosts.endpoints(reference.domain) if capability in one.capabilities]

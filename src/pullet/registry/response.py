@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
 from pullet.kit.worker_threads import StopFlag
+from pullet.oci.distribution import parse_rate_limit
 from pullet.registry.connections import Connection, Connections
 from pullet.registry.dial import DialTarget, os_text
 from pullet.registry.errors import ContentMismatchError, RegistryUnavailableError
 
 MAX_DRAINED_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """What a registry says of its limit: `remaining` of `limit` requests (None: not told) in `window_seconds`."""
+
+    remaining: int
+    limit: int | None = None
+    window_seconds: float | None = None
 
 
 class Response:
@@ -48,6 +59,15 @@ class Response:
     def header_values(self, name: str) -> list[str]:
         """Every value of a header that may come several times."""
         return self._answer.headers.get_all(name) or []
+
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """The registry's limit on pulls, where it tells."""
+        remaining = parse_rate_limit(self.header("RateLimit-Remaining"))
+        if remaining is None:
+            return None
+        limit = parse_rate_limit(self.header("RateLimit-Limit"))
+        return RateLimit(remaining[0], limit[0] if limit else None, remaining[1])
 
     @property
     def is_text(self) -> bool:

@@ -38,5 +38,6 @@ class RegistrySettings:
     connections_per_host: int = 8  # in use at once
     connections_in_all: int = 32
     unhealthy_seconds: float = 15.0  # an endpoint that did not answer is asked last for that long
+    max_unhealthy_seconds: float = 300.0  # however long its Retry-After is
     max_manifest_bytes: int = 8 * MIB
     document_timeout_seconds: float = 60.0  # for the whole body of a manifest or config

@@ -39,7 +39,7 @@ from pullet.registry.errors import (
     UnexpectedStatusError,
 )
 from pullet.registry.proxies import ProxySettings
-from pullet.registry.response import Response
+from pullet.registry.response import RateLimit, Response
 from pullet.registry.settings import RetryLimits
 
 MAX_REDIRECTS: Final = 5
@@ -59,6 +59,7 @@ class Exchange:
     elapsed_seconds: float  # until the answer's headers
     error: str = ""
     is_authorized: bool = False  # a credential or token was sent
+    rate_limit: RateLimit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,10 +232,10 @@ class Transport:
             proxy=self._proxies.proxy_for(parts.scheme, parts.netloc.rpartition("@")[2]),
         )
         started = self._clock.monotonic()
-        status, failure = 0, ""
+        status, failure, rate_limit = 0, "", None
         try:
             response = self._send_once(target, headers, body, caller.stop, fresh=False)
-            status = response.status
+            status, rate_limit = response.status, response.rate_limit
         except RegistryError as error:
             failure = error.detail if isinstance(error, RegistryUnavailableError) else str(error)
             raise
@@ -251,6 +252,7 @@ class Transport:
                         elapsed_seconds=self._clock.monotonic() - started,
                         error=failure,
                         is_authorized="Authorization" in headers,
+                        rate_limit=rate_limit,
                     )
                 )
         return response
