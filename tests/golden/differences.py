@@ -74,15 +74,6 @@ def _credentials_at_once(recorded: Observation) -> None:
     ]
 
 
-def _forbidden_as_in_containerd_1(recorded: Observation) -> None:
-    """containerd 2.4 asks again with GET for the body of a 403 and adds its words; 1.x does neither."""
-    recorded.requests = [row for row in recorded.requests if (row.method, row.status) != ("GET", 403)]
-    for event in recorded.events["err403"]:
-        event.message = event.message.removesuffix("\ndenied")
-    for container in recorded.containers["err403"]:
-        container.message = container.message.removesuffix("\ndenied")
-
-
 DIFFERENCES: tuple[Difference, ...] = (
     *(
         Difference(
@@ -92,12 +83,6 @@ DIFFERENCES: tuple[Difference, ...] = (
             edit=_credentials_at_once,
         )
         for scenario in ("08-private", "18-kep2535")
-    ),
-    Difference(
-        scenario="10-registry-down",
-        what="a 403 is not asked again, its body's words are not in the text",
-        reason="the texts are those of containerd 1.x",
-        edit=_forbidden_as_in_containerd_1,
     ),
     Difference(
         scenario="13-alwayspullimages-on",

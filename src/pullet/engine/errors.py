@@ -18,10 +18,12 @@ from pullet.engine.pull_advice import next_step
 from pullet.engine.pull_errors import NoPlatformError
 from pullet.kit.worker_threads import StoppedError
 from pullet.oci.descriptor import Descriptor
+from pullet.oci.distribution import describe_errors
 from pullet.oci.reference import ReferenceInvalidError
 from pullet.registry.errors import (
     BlobUnknownError,
     ContentMismatchError,
+    DeniedError,
     ManifestUnknownError,
     RegistryUnavailableError,
     StatusError,
@@ -141,7 +143,8 @@ def _status(error: StatusError, step: PullStep) -> str:
         request = f"unexpected status from {error.method} request to {error.url}: {status_text(error.status)}"
         return f"{_copying(step)}failed to authorize: failed to fetch {who}: {request}"
     if step.is_resolving:
-        return f"unexpected status from {error.method} request to {error.url}: {status_text(error.status)}"
+        words = f"\n{describe_errors(error.messages)}" if isinstance(error, DeniedError) and error.messages else ""
+        return f"unexpected status from {error.method} request to {error.url}: {status_text(error.status)}{words}"
     return f"{_copying(step)}unexpected status code {error.url}: {status_text(error.status)}"
 
 

@@ -28,6 +28,7 @@ from pullet.oci.platform import Platform
 from pullet.oci.reference import Reference
 from pullet.registry.auth import Credential
 from pullet.registry.client import RegistryClient
+from pullet.registry.response import RateLimit
 from pullet.registry.transport import Caller, Exchange
 from pullet.store.errors import DigestMismatchError, SizeMismatchError
 from pullet.store.images import ImageLayer
@@ -54,8 +55,11 @@ class _Traffic:
     attempts: list[EndpointAttempt] = field(default_factory=list)
     downloaded_bytes: int = 0
     reused_bytes: int = 0
+    unpacked_bytes: int = 0  # of layers whose blobs were here
+    rate_limit: RateLimit | None = None  # as told last
 
     def note(self, exchange: Exchange) -> None:
+        self.rate_limit = exchange.rate_limit or self.rate_limit
         self.attempts.append(
             EndpointAttempt(
                 method=exchange.method,
@@ -181,6 +185,7 @@ class ImagePuller:
                 with self._store.content.open(layer.blob.digest) as file:
                     self._unpack(file, layer, ticket, caller.stop)
                 traffic.reused_bytes += layer.blob.size
+                traffic.unpacked_bytes += layer.blob.size
             else:
                 self._download(plan, layer, ticket, caller, traffic)
         ticket.set_phase(layer.blob.digest, LayerPhase.COMPLETE)
@@ -188,13 +193,14 @@ class ImagePuller:
     def _download(
         self, plan: PullPlan, layer: PlannedLayer, ticket: PullTicket, caller: Caller, traffic: _Traffic
     ) -> None:
-        avoid: set[str] = set()
+        avoid: set[str] = set()  # hosts that sent wrong bytes
         while True:
             with self._registry.open_blob(plan.reference, layer.blob, caller, avoid_hosts=avoid) as stream:
                 try:
                     self._unpack(stream, layer, ticket, caller.stop)
                 except (DigestMismatchError, SizeMismatchError):
-                    avoid.add(stream.host)
+                    # of several that had a part in it, the last may be honest: it is asked for all of it
+                    avoid |= stream.hosts - {stream.host} or stream.hosts
                     others = set(self._registry.hosts(plan.reference)) - avoid
                     if not others or len(avoid) >= MAX_SOURCES:
                         raise
@@ -233,9 +239,21 @@ class ImagePuller:
         )
 
 
+def _details(traffic: _Traffic, *, is_local: bool) -> dict[str, str]:
+    details = {"source": "content store" if is_local else "registry"}
+    if traffic.unpacked_bytes:
+        details["unpacked_bytes"] = str(traffic.unpacked_bytes)
+    if (limit := traffic.rate_limit) is not None:
+        total = f" of {limit.limit}" if limit.limit is not None else ""
+        window = f" per {limit.window_seconds:.0f} s" if limit.window_seconds is not None else ""
+        details["rate_limit_remaining"] = f"{limit.remaining}{total}{window}"
+    return details
+
+
 def _report(plan: PullPlan | None, traffic: _Traffic, image_ref: str) -> PullReport:
     if plan is None:
-        return PullReport(image_ref=image_ref, attempts=tuple(traffic.attempts))
+        details = _details(traffic, is_local=False)
+        return PullReport(image_ref=image_ref, attempts=tuple(traffic.attempts), details=details)
     is_index = plan.target.digest != plan.manifest_digest
     return PullReport(
         image_ref=image_ref,
@@ -245,5 +263,5 @@ def _report(plan: PullPlan | None, traffic: _Traffic, image_ref: str) -> PullRep
         downloaded_bytes=plan.fetched_bytes + traffic.downloaded_bytes,
         reused_bytes=traffic.reused_bytes,
         attempts=tuple(traffic.attempts),
-        details={"source": "content store" if plan.is_local else "registry"},
+        details=_details(traffic, is_local=plan.is_local),
     )

@@ -59,6 +59,27 @@ class RegistryMessage(msgspec.Struct, frozen=True):
         return f"{self.code.lower()}: {self.message}" if self.message else self.code.lower()
 
 
+# what a code means by itself; such a message adds nothing. Source: distribution registry/api/errcode/register.go
+_OWN_MESSAGES: Final = {
+    "UNKNOWN": "unknown error",
+    "UNSUPPORTED": "The operation is unsupported.",
+    "UNAUTHORIZED": "authentication required",
+    "DENIED": "requested access to the resource is denied",
+    "UNAVAILABLE": "service unavailable",
+    "TOOMANYREQUESTS": "too many requests",
+}
+
+
+def describe_errors(messages: Sequence[RegistryMessage]) -> str:
+    """The entries of an error body as containerd prints them; "" for none."""
+    texts = []
+    for one in messages:
+        code = one.code.lower().replace("_", " ")
+        is_plain = not one.message or one.message == _OWN_MESSAGES.get(one.code)
+        texts.append(code if is_plain else f"{code}: {one.message}")
+    return "".join(texts) if len(texts) < 2 else "".join(["errors:\n", *(f"{text}\n" for text in texts)])
+
+
 class _ErrorBody(msgspec.Struct, frozen=True):
     errors: tuple[RegistryMessage, ...] = ()
 
@@ -166,6 +187,19 @@ def parse_range(value: str, size: int) -> tuple[int, int] | None:
     first = int(match[1])
     last = min(int(match[2]), size - 1) if match[2] else size - 1
     return (first, last) if first <= last else None
+
+
+def parse_rate_limit(value: str) -> tuple[int, float | None] | None:
+    """(count, window in seconds) of a RateLimit-Limit or RateLimit-Remaining header, `76;w=21600`; None if unreadable.
+
+    Source: draft-ietf-httpapi-ratelimit-headers, as Docker Hub sends them.
+    """
+    count, *parameters = value.split(",")[0].split(";")
+    if not (count.strip().isascii() and count.strip().isdigit()):
+        return None
+    windows = [one.strip()[2:] for one in parameters if one.strip().startswith("w=")]
+    window = float(windows[0]) if windows and windows[0].isascii() and windows[0].isdigit() else None
+    return int(count), window
 
 
 def parse_retry_after(value: str, now: datetime) -> float | None:

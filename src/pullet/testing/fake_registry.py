@@ -359,6 +359,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = fault or Fault()
         if fault.is_corrupt and body:
             body = body[:-1] + bytes([body[-1] ^ 0xFF])
+        headers = {**headers, **fault.headers}
         length = len(body) if fault.content_length is None else fault.content_length
         self.send_response_only(status)
         for name, value in {"Content-Length": str(length), **headers}.items():

@@ -18,9 +18,9 @@ class Fault:
     method: str = ""  # empty: any
     path: str = ""  # regular expression, searched in the path
     times: int | None = None
-    status: int = 0  # answer with this status and `body`, `headers`
+    status: int = 0  # answer with this status and `body`
     body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)  # more of them, whatever the answer
     redirect_to: str = ""  # scheme://host[:port]: the path stays
     is_silent: bool = False  # read the request, close without an answer
     delay_seconds: float = 0.0  # before the answer

@@ -12,6 +12,7 @@ from pullet.kit.worker_threads import StoppedError
 from pullet.oci import mediatype
 from pullet.oci.descriptor import Descriptor
 from pullet.oci.digest import Digest
+from pullet.oci.distribution import RegistryMessage
 from pullet.oci.reference import ReferenceInvalidError, parse_normalized
 from pullet.registry.errors import (
     BlobUnknownError,
@@ -48,8 +49,8 @@ def at_host(kind: type[RegistryUnavailableError], detail: str) -> RegistryUnavai
     return kind(host="127.0.0.1:5999", method="HEAD", url="https://127.0.0.1:5999/v2/app/manifests/1.0", detail=detail)
 
 
-def status(kind: type[StatusError], number: int) -> StatusError:
-    return kind(host="127.0.0.1:5001", method="HEAD", url=URL, status=number)
+def status(kind: type[StatusError], number: int, *messages: RegistryMessage) -> StatusError:
+    return kind(host="127.0.0.1:5001", method="HEAD", url=URL, status=number, messages=messages)
 
 
 def unauthorized(*, had_credential: bool, challenge: str, detail: str = "") -> UnauthorizedError:
@@ -87,6 +88,11 @@ RESOLVING: list[tuple[PulletError, type[CriError], str]] = [
         status(TooManyRequestsError, 429),
         CriError,
         f"unexpected status from HEAD request to {URL}: 429 Too Many Requests",
+    ),
+    (
+        status(DeniedError, 403, RegistryMessage("DENIED", "requested access to the resource is denied")),
+        CriError,
+        f"unexpected status from HEAD request to {URL}: 403 Forbidden\ndenied",
     ),
     (status(DeniedError, 403), CriError, f"unexpected status from HEAD request to {URL}: 403 Forbidden"),
     (

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pullet.oci import distribution
 from pullet.oci.digest import Digest
 from pullet.oci.distribution import (
     Challenge,
@@ -115,3 +116,34 @@ def test_retry_after() -> None:
     assert parse_retry_after("Thu, 01 Jan 2015 00:01:00 GMT", NOW) == 0
     assert parse_retry_after("soon", NOW) is None
     assert parse_retry_after("-5", NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("messages", "text"),
+    [
+        ([], ""),
+        ([("DENIED", "requested access to the resource is denied")], "denied"),
+        ([("DENIED", "")], "denied"),
+        ([("DENIED", "the trial is over")], "denied: the trial is over"),
+        ([("NAME_UNKNOWN", "no such name")], "name unknown: no such name"),
+        ([("DENIED", ""), ("UNKNOWN", "odd")], "errors:\ndenied\nunknown: odd\n"),
+    ],
+)
+def test_error_bodies_in_words(messages: list[tuple[str, str]], text: str) -> None:
+    assert distribution.describe_errors([distribution.RegistryMessage(*one) for one in messages]) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("76;w=21600", (76, 21600.0)),
+        ("76", (76, None)),
+        ("0; w=60", (0, 60.0)),
+        ("100;w=21600, 5;w=60", (100, 21600.0)),
+        ("", None),
+        ("-1", None),
+        ("many", None),
+    ],
+)
+def test_rate_limits(value: str, found: tuple[int, float | None] | None) -> None:
+    assert distribution.parse_rate_limit(value) == found

@@ -32,6 +32,7 @@ from pullet.registry.errors import (
     UnexpectedStatusError,
 )
 from pullet.registry.hosts import HostsConfig, MirrorSettings
+from pullet.registry.response import RateLimit
 from pullet.registry.settings import DownloadLimits, RegistrySettings, RetryLimits
 from pullet.registry.transport import Caller, Exchange
 from pullet.testing.fake_registry import FakeRegistry
@@ -233,6 +234,46 @@ class TestMirrors:
         with closing(client_of(mirror, registry)) as client, pytest.raises(DeniedError) as caught:
             client.resolve(NGINX, Caller())
         assert caught.value.host == mirror.host
+        assert [one.method for one in mirror.log] == ["HEAD", "GET"]
+        assert [one.method for one in registry.log] == ["HEAD"]
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            Fault(status=429, headers={"Retry-After": "60"}),
+            Fault(headers={"RateLimit-Remaining": "0;w=21600", "RateLimit-Limit": "100;w=21600"}),
+        ],
+        ids=["refused", "used up"],
+    )
+    def test_a_mirror_at_its_limit_is_asked_last(
+        self, registry: FakeRegistry, mirror: FakeRegistry, fault: Fault
+    ) -> None:
+        push(registry)
+        push(mirror)
+        mirror.inject(fault)
+        with closing(client_of(mirror, registry)) as client:
+            for _ in range(3):
+                client.resolve(NGINX, Caller())
+        assert len(mirror.log) == 1
+
+    def test_limits_are_told(self, client: RegistryClient, registry: FakeRegistry) -> None:
+        push(registry)
+        registry.inject(Fault(headers={"RateLimit-Remaining": "76;w=21600", "RateLimit-Limit": "100;w=21600"}))
+        told: list[Exchange] = []
+        client.resolve(NGINX, Caller(on_exchange=told.append))
+        assert told[0].rate_limit == RateLimit(76, 100, 21600)
+
+    def test_a_blob_of_two_hosts_names_both(self, registry: FakeRegistry, mirror: FakeRegistry) -> None:
+        content = blob(100_000)
+        descriptor = add_blob(registry, content)
+        add_blob(mirror, content)
+        mirror.inject(Fault(cut_after=10_000, times=1))
+        mirror.inject(Fault(status=500))
+        with closing(client_of(mirror, registry)) as client, client.open_blob(NGINX, descriptor, Caller()) as stream:
+            while stream.read(64 * 1024):
+                pass
+            assert stream.hosts == {mirror.host, registry.host}
+            assert stream.host == registry.host
 
     def test_blobs_come_from_the_next_when_a_mirror_breaks_down(
         self, registry: FakeRegistry, mirror: FakeRegistry
@@ -252,6 +293,44 @@ class TestMirrors:
         with closing(client_of(mirror, registry)) as client:
             assert read_all(client, descriptor, avoid_hosts=[mirror.host]) == b"content"
         assert mirror.log == ()
+
+
+class TestLimits:
+    def test_no_more_connections_to_a_host_than_allowed(self, registry: FakeRegistry) -> None:
+        descriptors = [add_blob(registry, blob(number)) for number in range(1, 9)]
+        registry.inject(Fault(path="/blobs/", delay_seconds=0.02))
+        settings = RegistrySettings(connections_per_host=2)
+        with closing(client_of(registry, settings=settings)) as client:
+            threads = [threading.Thread(target=read_all, args=(client, one)) for one in descriptors]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert len(registry.log) == 8
+        assert registry.connections == 2
+
+    def test_tokens_are_fetched_even_with_one_connection_to_a_host(self) -> None:
+        auth = FakeAuth(scheme="bearer", users=USERS)
+        settings = RegistrySettings(connections_per_host=1)
+        with FakeRegistry(auth=auth) as registry, closing(client_of(registry, settings=settings)) as client:
+            push(registry)
+            client.resolve(NGINX, Caller(credential=ALICE))
+            assert registry.connections == 1
+
+    def test_failures_leave_no_slot_taken(self, registry: FakeRegistry) -> None:
+        push(registry)
+        settings = RegistrySettings(
+            connections_per_host=1, retry=RetryLimits(tries=1, first_pause_seconds=0.01), unhealthy_seconds=0
+        )
+        with closing(client_of(registry, settings=settings)) as client:
+            for fault in (Fault(is_silent=True, times=1), Fault(status=500, times=1)):
+                registry.inject(fault)
+                with pytest.raises(RegistryError):
+                    client.resolve(NGINX, Caller())
+            descriptor = add_blob(registry, blob(1000))
+            registry.inject(Fault(path="/blobs/", cut_after=10, times=1))
+            assert read_all(client, descriptor) == blob(1000)
+            client.resolve(NGINX, Caller())
 
 
 class TestRetries:
@@ -290,7 +369,7 @@ class TestRetries:
         client.resolve(NGINX, Caller())
         assert len(registry.log) == 3
 
-    @pytest.mark.parametrize("status", [400, 403, 404])
+    @pytest.mark.parametrize("status", [400, 404])
     def test_what_will_not_change_is_not_asked_again(
         self, client: RegistryClient, registry: FakeRegistry, status: int
     ) -> None:
@@ -305,6 +384,21 @@ class TestRetries:
         registry.inject(Fault(status=403, body=body))
         with pytest.raises(DeniedError, match="denied: requested access to the resource is denied"):
             client.fetch_manifest(NGINX, image.descriptor, Caller())
+
+    def test_a_refused_head_is_asked_for_its_words(self, client: RegistryClient, registry: FakeRegistry) -> None:
+        body = b'{"errors":[{"code":"DENIED","message":"the trial is over"}]}'
+        registry.inject(Fault(status=403, body=body))
+        with pytest.raises(DeniedError, match=r"403 Forbidden to HEAD .*: denied: the trial is over") as caught:
+            client.resolve(NGINX, Caller())
+        assert caught.value.method == "HEAD"
+        assert [(one.method, one.status) for one in registry.log] == [("HEAD", 403), ("GET", 403)]
+
+    def test_a_refused_head_without_words_stays_as_it_is(self, client: RegistryClient, registry: FakeRegistry) -> None:
+        registry.inject(Fault(method="HEAD", status=403))
+        registry.inject(Fault(method="GET", status=500))
+        with pytest.raises(DeniedError):
+            client.resolve(NGINX, Caller())
+        assert [one.method for one in registry.log] == ["HEAD", "GET"]
 
     def test_a_server_that_never_answers(self, client: RegistryClient, registry: FakeRegistry) -> None:
         registry.inject(Fault(delay_seconds=10))
