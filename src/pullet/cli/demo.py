@@ -70,7 +70,7 @@ class _Demo:
         self._archives = archives
         self._client = ControlClient(root)
         self._threads = WorkerThreads("demo", 1)
-        self._display = PullDisplay()
+        self._display = PullDisplay(indent=" " * 9)
 
     async def play(self, cases: list[Case]) -> None:
         api = await ApiClient.open(self._root / "kubeconfig", threads=self._threads, user_agent="pullet-demo")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import random
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -12,6 +13,7 @@ from pullet.oci.image_builder import BuiltImage, BuiltLayer, FileEntry, build_im
 
 BUSYBOX_PATHS = (Path("/bin/busybox"), Path("/usr/bin/busybox"))
 PUSHED = ("nginx:latest", "nginx:1.17.1", "tomcat:latest", "tomcat:8.0")
+BALLAST_BYTES = 128 << 20
 ARCHIVED = ("nginx:1.17.5", "tomcat:8.5")
 
 
@@ -39,19 +41,28 @@ def busybox_layer() -> BuiltLayer:
     return build_layer(files)
 
 
-def demo_image(name: str, base: BuiltLayer) -> BuiltImage:
+def ballast_layer() -> BuiltLayer:
+    """Bytes that no compression shrinks, so that a pull takes long enough to be watched; always the same ones."""
+    data = random.Random("pullet").randbytes(BALLAST_BYTES)
+    return build_layer(
+        {"usr": FileEntry(is_directory=True, mode=0o755), "usr/ballast": FileEntry(data=data)}, compression="none"
+    )
+
+
+def demo_image(name: str, *below: BuiltLayer) -> BuiltImage:
     """An image that sleeps until it is told to stop, with its own name in /etc/image."""
     own = build_layer({"etc/image": FileEntry(data=f"{name}\n".encode())})
     command = ["/bin/sh", "-c", "trap 'exit 0' TERM; cat /etc/image; while :; do sleep 1; done"]
-    return build_image([base, own], defaults={"Cmd": command, "Env": ["PATH=/bin"]})
+    return build_image([*below, own], defaults={"Cmd": command, "Env": ["PATH=/bin"]})
 
 
 def write_demo_archives(directory: Path, registry: str) -> DemoArchives:
     """Push what the cases expect in the registry at `registry` (a URL); archive the rest into `directory`."""
-    base = busybox_layer()
+    base, ballast = busybox_layer(), ballast_layer()
     for name in PUSHED:
         repository, _, tag = name.partition(":")
-        push_image(registry, f"library/{repository}", tag, demo_image(name, base))
+        image = demo_image(name, base, ballast) if tag == "latest" else demo_image(name, base)
+        push_image(registry, f"library/{repository}", tag, image)
     archives = {}
     for name in ARCHIVED:
         path = directory / f"{name.replace(':', '-')}.tar"

@@ -15,8 +15,8 @@ BAR_WIDTH = 30
 class PullDisplay:
     """Shows progress messages of any number of pulls; use as a context manager."""
 
-    def __init__(self, out: TextIO | None = None) -> None:
-        self._out = out or sys.stdout
+    def __init__(self, out: TextIO | None = None, *, indent: str = "") -> None:
+        self._out, self._indent = out or sys.stdout, indent
         self._live: Any = None
         self._pulls: dict[str, list[dict[str, Any]]] = {}
         self._told: set[tuple[str, str, str]] = set()
@@ -55,21 +55,21 @@ class PullDisplay:
                 key = (image, layer["digest"], layer["phase"])
                 if key not in self._told:
                     self._told.add(key)
-                    self.say(f"{short_digest(layer['digest'])}: {layer['phase']}")
+                    self.say(f"{self._indent}{short_digest(layer['digest'])}: {layer['phase']}")
 
     def done(self, image: str) -> None:
         """The pull of `image` ended: its lines stay as they are now."""
         layers = self._pulls.pop(image, [])
         if self._live is not None:
             for line in layer_lines(layers):
-                self._live.console.print(line, markup=False, soft_wrap=True)
+                self._live.console.print(self._indent + line, markup=False, soft_wrap=True)
             self._live.update("\n".join(self._lines()), refresh=True)
 
     def _lines(self) -> Iterable[str]:
         for image, layers in self._pulls.items():
             if len(self._pulls) > 1:
                 yield image
-            yield from layer_lines(layers)
+            yield from (self._indent + line for line in layer_lines(layers))
 
 
 def layer_lines(layers: list[dict[str, Any]]) -> list[str]:

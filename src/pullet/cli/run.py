@@ -75,7 +75,7 @@ async def _run(root: Path, manifests: list[Manifest], timeout_seconds: float) ->
     )
     found: dict[str, Verdict] = {}
     try:
-        with PullDisplay() as display:
+        with PullDisplay(indent=" " * 9) as display:
             namespaces: dict[str, set[str]] = {}
             for manifest in manifests:
                 name = await create(api, manifest, display)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -188,12 +189,7 @@ async def _write_all(descriptor: int, data: bytes) -> None:
 async def _wait_writable(descriptor: int) -> None:
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-
-    def wake() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    loop.add_writer(descriptor, wake)
+    loop.add_writer(descriptor, _settle, ready)
     try:
         await ready
     finally:
@@ -203,14 +199,18 @@ async def _wait_writable(descriptor: int) -> None:
 async def wait_readable(descriptor: int) -> None:
     """Wait until `descriptor` is readable; a pidfd is when its process has ended."""
     loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
+    # A loop may report what an earlier owner of the same number became; only the kernel knows about this one.
+    probe = select.poll()
+    probe.register(descriptor, select.POLLIN)
+    while not probe.poll(0):
+        ready: asyncio.Future[None] = loop.create_future()
+        loop.add_reader(descriptor, _settle, ready)
+        try:
+            await ready
+        finally:
+            loop.remove_reader(descriptor)
 
-    def wake() -> None:
-        if not ready.done():
-            ready.set_result(None)
 
-    loop.add_reader(descriptor, wake)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(descriptor)
+def _settle(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
