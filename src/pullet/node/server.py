@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
@@ -42,6 +43,8 @@ from pullet.node.status_manager import StatusManager
 
 class _PodMissingError(PulletError):
     """No such pod on this node."""
+
+    reason: ClassVar[str] = "PodMissing"
 
 
 class NodeServer:
