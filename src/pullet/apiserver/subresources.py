@@ -74,6 +74,7 @@ class Subresources:
             case ("pods", "log"):
                 return await self._nodes.logs(info)
             case ("pods", "exec" | "attach" | "portforward"):
+                self._nodes.stream_target(info)  # says what is wrong with the request itself, if anything is
                 raise BadRequestError("Upgrade request required")
             case (_, "scale"):
                 return await self._scale(request, info, context)

@@ -128,15 +128,16 @@ class FieldWalker:
         self._collect(value, self._of(schema), (), found)
         return frozenset(found)
 
-    def _collect(self, value: Any, schema: Schema, path: FieldPath, found: set[FieldPath]) -> None:
-        if not self._has_parts(value, schema) or not value:
-            if path:
-                found.add(path)
-            return
-        if path and path[-1].startswith("k:"):
+    def _collect(
+        self, value: Any, schema: Schema, path: FieldPath, found: set[FieldPath], *, with_containers: bool = False
+    ) -> None:
+        if path and (with_containers or path[-1].startswith("k:") or not value or not self._has_parts(value, schema)):
             found.add(path)
+        if not self._has_parts(value, schema):
+            return
         for element, inner in self._parts(value, schema).items():
-            self._collect(inner, self._part_schema(schema, element), (*path, element), found)
+            part = self._part_schema(schema, element)
+            self._collect(inner, part, (*path, element), found, with_containers=with_containers)
 
     def compare(self, old: Any, new: Any, schema: Schema) -> Comparison:
         """How `new` differs from `old`."""
@@ -156,13 +157,11 @@ class FieldWalker:
             if element in before:
                 self._compare(before[element], inner, part, here, result)
             else:
-                result.changed.add(here)
-                self._collect(inner, part, here, result.changed)
+                self._collect(inner, part, here, result.changed, with_containers=True)
         for element, inner in before.items():
             if element not in after:
-                here = (*path, element)
-                result.removed.add(here)
-                self._collect(inner, self._part_schema(schema, element), here, result.removed)
+                part = self._part_schema(schema, element)
+                self._collect(inner, part, (*path, element), result.removed, with_containers=True)
 
     # merge and remove -----------------------------------------------------------------------------------------------
 

@@ -138,7 +138,7 @@ def track_update(
         new["metadata"].pop("managedFields", None)
         return
     managers = managers_of(new) or managers_of(old or {})
-    comparison = walker.compare(_bare(old or {}), _bare(new), schema)
+    comparison = walker.compare(_bare(old) if old is not None else _empty_like(new, _STRUCTS), _bare(new), schema)
     changed = _owned(comparison.changed, writer.subresource)
     managers = _without(managers, changed, comparison.removed)
     mine = Manager(writer.manager, "Update", writer.api_version, writer.subresource, writer.time, changed)
@@ -184,6 +184,18 @@ def apply_configuration(
             result["metadata"].pop(name, None)
     _store(result, _capped([*others, mine]))
     return result
+
+
+# parts that are there even in an empty object, so that nobody is the one who made them
+_STRUCTS: JsonObject = {
+    "metadata": {},
+    "spec": {"template": {"metadata": {}, "spec": {}}, "strategy": {}, "updateStrategy": {}},
+    "status": {},
+}
+
+
+def _empty_like(obj: Mapping[str, Any], structs: JsonObject) -> JsonObject:
+    return {name: _empty_like(obj[name], inner) for name, inner in structs.items() if isinstance(obj.get(name), dict)}
 
 
 def _bare(obj: Mapping[str, Any]) -> JsonObject:

@@ -1,0 +1,140 @@
+"""Who gets in, and what they may do: certificates, ServiceAccount tokens, reviews."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from tests.unit.apiserver.api_world import PODS, Api, client_tls, pod
+
+from pullet.apiserver.server import ApiServer
+from pullet.kit.worker_threads import WorkerThreads
+
+TOKEN = "/api/v1/namespaces/default/serviceaccounts/default/token"
+
+
+class As:
+    """The API as somebody else sees it."""
+
+    def __init__(self, server: ApiServer, threads: WorkerThreads, tmp_path: Path) -> None:
+        self._server, self._threads, self._tmp_path = server, threads, tmp_path
+
+    def _plain(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self._server.authority.certificate_path))
+
+    async def token(self, token: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        tls = await self._threads.run(self._plain)
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        async with httpx2.AsyncClient(base_url=self._server.url, verify=tls, trust_env=False) as http:
+            response = await http.request(method, path, json=body, headers=headers)
+        is_json = response.headers.get("content-type", "").startswith("application/json")
+        return response.status_code, response.json() if is_json else response.text
+
+    async def user(self, name: str, groups: list[str], method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        tls = await self._threads.run(client_tls, self._server, self._tmp_path, name, groups)
+        async with httpx2.AsyncClient(base_url=self._server.url, verify=tls, trust_env=False) as http:
+            response = await http.request(method, path, json=body)
+            return response.status_code, response.json()
+
+
+async def test_nobody_gets_in_without_a_credential(api: Api, threads: WorkerThreads, tmp_path: Path) -> None:
+    someone = As(api.server, threads, tmp_path)
+    for token in ("", "wrong", "a.b.c"):
+        status, body = await someone.token(token, "GET", PODS)
+        assert (status, body["reason"], body["message"]) == (401, "Unauthorized", "Unauthorized")
+    assert await someone.token("", "GET", "/livez") == (200, "ok")
+    status, version = await someone.token("", "GET", "/version")
+    assert (status, version["gitVersion"]) == (200, "v1.36.2")
+    assert (await someone.token("", "GET", "/api"))[0] == 401
+
+
+async def test_a_token_speaks_for_its_account_and_reads_its_namespace(
+    api: Api, threads: WorkerThreads, tmp_path: Path
+) -> None:
+    asked = await api.ok("POST", TOKEN, {"spec": {"expirationSeconds": 3600}})
+    assert asked["kind"] == "TokenRequest"
+    someone, token = As(api.server, threads, tmp_path), asked["status"]["token"]
+    assert (await someone.token(token, "GET", PODS))[0] == 200
+    for method, path, body in (
+        ("GET", "/api/v1/namespaces/kube-system/pods", None),
+        ("GET", "/api/v1/pods", None),
+        ("GET", "/api/v1/namespaces/default/secrets", None),
+        ("POST", PODS, pod("x")),
+    ):
+        status, refusal = await someone.token(token, method, path, body)
+        assert status == 403, path
+        assert refusal["message"].startswith(
+            f'{path.rpartition("/")[2]} is forbidden: User "system:serviceaccount:default:default" cannot '
+        )
+    review = {"kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1"}
+    _, who = await someone.token(token, "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", review)
+    assert who["status"]["userInfo"]["username"] == "system:serviceaccount:default:default"
+
+
+async def test_a_bound_token_dies_with_its_pod(api: Api, threads: WorkerThreads, tmp_path: Path) -> None:
+    made = await api.pod("p")
+    bound = {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": made["metadata"]["uid"]}
+    asked = await api.ok("POST", TOKEN, {"spec": {"boundObjectRef": bound}})
+    someone, token = As(api.server, threads, tmp_path), asked["status"]["token"]
+    assert (await someone.token(token, "GET", PODS))[0] == 200
+    await api.ok("DELETE", f"{PODS}/p")
+    assert (await someone.token(token, "GET", PODS))[0] == 401
+    wrong = {**bound, "uid": "other"}
+    await api.pod("p")
+    assert (await api.refused("POST", TOKEN, {"spec": {"boundObjectRef": wrong}}))["reason"] == "Conflict"
+
+
+async def test_a_token_dies_with_its_account_and_lives_no_less_than_ten_minutes(
+    api: Api, threads: WorkerThreads, tmp_path: Path
+) -> None:
+    short = await api.refused("POST", TOKEN, {"spec": {"expirationSeconds": 5}})
+    assert "may not specify a duration less than 10 minutes" in short["message"]
+    token = (await api.ok("POST", TOKEN, {"spec": {}}))["status"]["token"]
+    review = {"spec": {"token": token}}
+    reviews = "/apis/authentication.k8s.io/v1/tokenreviews"
+    assert (await api.ok("POST", reviews, review))["status"]["authenticated"] is True
+    await api.ok("DELETE", "/api/v1/namespaces/default/serviceaccounts/default")
+    assert (await api.ok("POST", reviews, review))["status"]["error"]
+    someone = As(api.server, threads, tmp_path)
+    assert (await someone.token(token, "GET", PODS))[0] == 401
+
+
+async def test_a_token_for_another_audience_does_not_open_this_door(
+    api: Api, threads: WorkerThreads, tmp_path: Path
+) -> None:
+    token = (await api.ok("POST", TOKEN, {"spec": {"audiences": ["vault"]}}))["status"]["token"]
+    assert (await As(api.server, threads, tmp_path).token(token, "GET", PODS))[0] == 401
+    review = {"spec": {"token": token, "audiences": ["vault", "x"]}}
+    status = (await api.ok("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review))["status"]
+    assert status["audiences"] == ["vault"]
+
+
+async def test_a_node_does_what_a_kubelet_does_and_no_more(api: Api, threads: WorkerThreads, tmp_path: Path) -> None:
+    someone, who = As(api.server, threads, tmp_path), ("system:node:n1", ["system:nodes"])
+    assert (await someone.user(*who, "POST", "/api/v1/nodes", {"metadata": {"name": "n1"}}))[0] == 201
+    assert (await someone.user(*who, "GET", "/api/v1/pods"))[0] == 200
+    await api.ok("POST", "/api/v1/nodes", {"metadata": {"name": "n2"}})
+    assert (await someone.user(*who, "DELETE", "/api/v1/nodes/n2"))[0] == 403
+    deployments = "/apis/apps/v1/namespaces/default/deployments"
+    assert (await someone.user(*who, "GET", deployments))[0] == 403
+
+
+async def test_can_i_answers_as_the_door_does(api: Api) -> None:
+    async def may(user: str, groups: list[str], **attributes: str) -> bool:
+        spec = {"user": user, "groups": groups, "resourceAttributes": attributes}
+        answered = await api.ok("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", {"spec": spec})
+        return bool(answered["status"]["allowed"])
+
+    assert await may("admin", ["system:masters"], verb="delete", resource="nodes")
+    account = "system:serviceaccount:default:x"
+    assert await may(account, [], verb="list", resource="pods", namespace="default")
+    assert not await may(account, [], verb="list", resource="pods", namespace="other")
+    assert not await may("stranger", [], verb="get", resource="pods")
+    own = {"spec": {"resourceAttributes": {"verb": "create", "resource": "pods", "namespace": "default"}}}
+    answered = await api.ok("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", own)
+    assert answered["status"] == {"allowed": True}
+    assert (await api.refused("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {"spec": {}}))[
+        "code"
+    ] == 400
