@@ -44,6 +44,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
     pod_subnet: str = ""  # empty: a 10.x.0.0/16 that nobody here routes to, chosen once
     image_credential_provider_config: str = ""  # file or directory; the programs it names are in the bin directory
     image_credential_provider_bin_dir: str = ""
+    allow_other_architectures: bool = False  # run images built for another machine: it has an emulator for them
     oci_runtime: str = ""  # crun or runc; empty: the first that is there
     store: StoreSection = StoreSection()
     kubelet: dict[str, Any] = msgspec.field(default_factory=dict)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from pullet.cri.errors import CriError
 from pullet.cri.types import (
     ContainerConfig,
     ContainerMetadata,
@@ -22,6 +25,7 @@ from pullet.cri.types import (
 )
 from pullet.engine.engine import Engine
 from pullet.kit.clock import SystemClock
+from pullet.oci.platform import parse_platform
 from pullet.ociruntime.cni import NetworkSettings
 from pullet.registry.client import RegistryClient
 from pullet.registry.hosts import HostsConfig
@@ -33,10 +37,16 @@ NETWORK = NetworkSettings(bridge="pullettest1", subnet="10.84.1.0/24")
 
 
 @asynccontextmanager
-async def open_engine(root: Path) -> AsyncIterator[Engine]:
+async def open_engine(root: Path, *, allow_other_architectures: bool = False) -> AsyncIterator[Engine]:
     registry = RegistryClient(HostsConfig(), clock=SystemClock())
     try:
-        async with Engine.open(root=root, clock=SystemClock(), registry=registry, network=NETWORK) as engine:
+        async with Engine.open(
+            root=root,
+            clock=SystemClock(),
+            registry=registry,
+            network=NETWORK,
+            allow_other_architectures=allow_other_architectures,
+        ) as engine:
             yield engine
     finally:
         registry.close()
@@ -143,3 +153,50 @@ async def test_containers_live_through_a_restart_of_the_engine(tmp_path: Path, r
     async with open_engine(tmp_path / "node") as engine:
         assert await engine.runtime.list_pod_sandbox() == []
         assert await engine.runtime.list_containers() == []
+
+
+@pytest.mark.parametrize("is_allowed", [False, True])
+async def test_images_of_another_architecture(tmp_path: Path, registry: FakeRegistry, is_allowed: bool) -> None:
+    registry.push(tiny_image("far", platform=parse_platform("linux/s390x")), "far", "1")
+    config = sandbox_config(tmp_path)
+    name = f"{registry.host}/far:1"
+    async with open_engine(tmp_path / "node", allow_other_architectures=is_allowed) as engine:
+        image = await engine.images.pull_image(ImageSpec(name), None)
+        sandbox = await engine.runtime.run_pod_sandbox(config)
+        wanted = ContainerConfig(metadata=ContainerMetadata("main"), image=ImageSpec(image), log_path="main.log")
+        if is_allowed:
+            await engine.runtime.create_container(sandbox, wanted, config)
+        else:
+            with pytest.raises(CriError) as caught:
+                await engine.runtime.create_container(sandbox, wanted, config)
+            cause = f"image {name} was built for linux/s390x, this node is {parse_platform(os.uname().machine)}"
+            assert str(caught.value) == f"failed to create container: {cause}"
+            assert caught.value.cause == cause
+            assert "allowOtherArchitectures" in caught.value.next_step
+            assert await engine.runtime.list_containers() == []
+        data = Mount(container_path="/data", image=ImageSpec(image))  # content is for everybody
+        reads = await engine.images.pull_image(ImageSpec(f"{registry.host}/reads:1"), None)
+        await engine.runtime.create_container(
+            sandbox,
+            ContainerConfig(metadata=ContainerMetadata("reads"), image=ImageSpec(reads), mounts=(data,)),
+            config,
+        )
+        await engine.runtime.remove_pod_sandbox(sandbox)
+
+
+async def test_an_engine_that_fails_inside_its_block_leaves_nothing_open(
+    tmp_path: Path, registry: FakeRegistry
+) -> None:
+    before = {thread.name for thread in threading.enumerate()}
+
+    async def fail() -> None:
+        async with open_engine(tmp_path / "node") as engine:
+            await engine.images.pull_image(ImageSpec(f"{registry.host}/data:1"), None)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await fail()
+    left = {thread.name for thread in threading.enumerate()} - before
+    assert [name for name in left if name.startswith(("images", "pull", "engine"))] == []
+    async with open_engine(tmp_path / "node") as engine:  # the store is free again
+        assert len(await engine.images.list_images()) == 1

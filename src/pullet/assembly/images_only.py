@@ -30,6 +30,7 @@ async def open_images(settings: Settings, node_name: str, clock: Clock) -> Async
     registry = RegistryClient(hosts_config(settings, ""), clock=clock)
     try:
         store = await threads.run(lambda: Store.open(root, clock=clock, settings=store_settings(settings)))
+        images: EngineImageService | None = None
         try:
             with one_error():
                 async with asyncio.TaskGroup() as group:
@@ -43,8 +44,9 @@ async def open_images(settings: Settings, node_name: str, clock: Clock) -> Async
                         keyring = await open_keyring(settings, directory, group=group, threads=threads, clock=clock)
                         node_images = NodeImages(images=images, clock=clock, credentials=node_credentials(keyring))
                     yield node_images
-            await threads.run(images.close)
         finally:
+            if images is not None:
+                await threads.run(images.close)
             await threads.run(store.close)
     finally:
         await threads.run(registry.close)

@@ -91,6 +91,7 @@ async def open_node(
                 store_settings=store_settings(settings),
                 network=network,
                 local_source=local_source,
+                allow_other_architectures=settings.allow_other_architectures,
             ) as engine,
             asyncio.TaskGroup() as group,
         ):

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from pullet.oci.digest import DiffID
 from pullet.oci.image_config import ContainerDefaults
+from pullet.oci.platform import Platform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,7 @@ class RunnableImage:
     tags: Sequence[str] = ()
     digests: Sequence[str] = ()
     layers: Sequence[DiffID] = ()
+    platform: Platform | None = None  # what its config says it was built for
 
 
 class ContainerImages(Protocol):
@@ -33,7 +35,10 @@ class ContainerImages(Protocol):
         ...
 
     def prepare(self, owner: str, image: RunnableImage) -> Path:
-        """A writable root for `owner`, and the image kept from collection until `release`."""
+        """A writable root for `owner`, and the image kept from collection until `release`.
+
+        Raises CriError where the image cannot run on this machine.
+        """
         ...
 
     def view(self, owner: str, name: str, image: RunnableImage) -> Path:

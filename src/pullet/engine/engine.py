@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pullet.engine.store_images import StoreImages
 from pullet.kit.clock import Clock
 from pullet.kit.tasks import one_error
 from pullet.kit.worker_threads import WorkerThreads
-from pullet.oci.platform import Platform
+from pullet.oci.platform import Platform, parse_platform
 from pullet.ociruntime.cni import NetworkSettings
 from pullet.registry.client import RegistryClient
 from pullet.store.settings import StoreSettings
@@ -47,15 +48,18 @@ class Engine:
         platform: Platform | None = None,
         pull_limits: PullLimits | None = None,
         local_source: Callable[[Store], LocalSource] | None = None,
+        allow_other_architectures: bool = False,
     ) -> AsyncIterator[Self]:
         """Open everything below `root` for the block. Leaving it leaves containers running and snapshots mounted.
 
-        The registry client stays the caller's. `local_source` is made from the opened store.
+        The registry client stays the caller's. `local_source` is made from the opened store. With
+        `allow_other_architectures` containers of images for another machine are made (and need an emulator to run).
 
         Raises:
             StoreLockedError: another process uses this root.
             RuntimeMissingError: neither crun nor runc is installed.
         """
+        machine = parse_platform(os.uname().machine)
         threads = WorkerThreads("engine", DISK_THREADS)
         images: EngineImageService | None = None
         try:
@@ -74,7 +78,7 @@ class Engine:
                         )
                         runtime = await EngineRuntimeService.open(
                             root=root,
-                            images=StoreImages(store),
+                            images=StoreImages(store, machine=None if allow_other_architectures else machine),
                             network=network or NetworkSettings(),
                             clock=clock,
                             threads=threads,

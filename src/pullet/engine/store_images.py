@@ -6,9 +6,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
+from pullet.engine.architecture import check_architecture
 from pullet.engine.container_images import RunnableImage
 from pullet.oci.digest import Digest
 from pullet.oci.image_config import decode_image_config
+from pullet.oci.platform import Platform
 from pullet.store.leases import LeaseKind
 from pullet.store.snapshotter import SnapshotKind
 from pullet.store.store import Store
@@ -18,10 +20,13 @@ _SEPARATOR: Final = "-"  # container ids are hex digits, so the first one ends t
 
 
 class StoreImages:
-    """The images of one store as root file systems of containers."""
+    """The images of one store as root file systems of containers.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    Containers are made of images that `machine` can run; None: of any, for machines that emulate others.
+    """
+
+    def __init__(self, store: Store, *, machine: Platform | None = None) -> None:
+        self._store, self._machine = store, machine
 
     def find(self, image: str) -> RunnableImage | None:
         record = self._store.images.find(image)
@@ -34,9 +39,12 @@ class StoreImages:
             tags=record.tags,
             digests=record.digests,
             layers=record.diff_ids,
+            platform=config.platform,
         )
 
     def prepare(self, owner: str, image: RunnableImage) -> Path:
+        if self._machine is not None:
+            check_architecture(image, self._machine)
         self._keep(owner, owner, image)
         self._store.images.touch(image.id)
         return self._store.snapshots.prepare(owner, image.layers).path
