@@ -6,6 +6,8 @@ Source: containerd core/remotes/docker/{resolver,fetcher,authorizer}.go, core/co
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +41,7 @@ from pullet.store.errors import (
     SizeMismatchError,
 )
 
+_FULL_CODES: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_ACCESS: Final = "pull access denied, repository does not exist or may require authorization"
 
 
@@ -146,6 +149,31 @@ def _status(error: StatusError, step: PullStep) -> str:
         words = f"\n{describe_errors(error.messages)}" if isinstance(error, DeniedError) and error.messages else ""
         return f"unexpected status from {error.method} request to {error.url}: {status_text(error.status)}{words}"
     return f"{_copying(step)}unexpected status code {error.url}: {status_text(error.status)}"
+
+
+def storage_failed(error: OSError | sqlite3.Error, what: str) -> CriError:
+    """The CriError for a store that cannot be written or read; `what` says what was being done, as a prefix."""
+    code = error.errno if isinstance(error, OSError) else getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (_FULL_CODES if isinstance(error, OSError) else {sqlite3.SQLITE_FULL}):
+        return ResourceExhaustedError(
+            f"{what}: no space left on device",
+            cause=f"the disk of the image store is full: {error}",
+            next_step=next_step(DiskFullError(), is_resolving=False),
+        )
+    return CriError(
+        f"{what}: {error}",
+        cause=f"the image store cannot be written: {error}",
+        next_step="see `dmesg` for disk errors and make the file system of the image store writable again",
+    )
+
+
+@contextmanager
+def storage_worded(what: str) -> Iterator[None]:
+    """Turn failures of disk and database inside the block into CriError."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise storage_failed(error, what) from error
 
 
 @contextmanager

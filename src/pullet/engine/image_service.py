@@ -19,7 +19,7 @@ from pullet.cri.types import AuthConfig, FilesystemUsage, Image, ImageSpec, PodS
 from pullet.engine.archive_export import write_archive
 from pullet.engine.archive_import import ArchiveSource, load_archive
 from pullet.engine.credential import to_credential
-from pullet.engine.errors import invalid_reference
+from pullet.engine.errors import invalid_reference, storage_worded
 from pullet.engine.inspection import image_details
 from pullet.engine.pull import ImagePuller, PullLimits
 from pullet.engine.pull_plan import LocalSource
@@ -111,8 +111,9 @@ class EngineImageService(EngineStoreMaintenance):
         def remove() -> None:
             record = self._find(image.image)
             if record is not None:
-                self._store.images.remove(record.id)
-                self._store.gc()
+                with storage_worded(f"failed to remove image {image.image}"):
+                    self._store.images.remove(record.id)
+                    self._store.gc()
 
         await self._threads.run(remove)
 

@@ -10,14 +10,16 @@ pull is fetching is waited for; one whose blob is in the content store (it was p
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from pullet.base.quote import go_quote
 from pullet.cri.errors import CriError
 from pullet.cri.extensions import EndpointAttempt, LayerPhase, PullReport
-from pullet.engine.errors import PullStep, worded
+from pullet.engine.errors import PullStep, storage_failed, worded
 from pullet.engine.pull_plan import LocalSource, PlannedLayer, PullPlan, PullPlanner
 from pullet.engine.pull_progress import PullBoard, PullTicket
 from pullet.kit import faults
@@ -119,6 +121,15 @@ class ImagePuller:
         self, reference: Reference, credential: Credential | None, source: LocalSource | None
     ) -> PullOutcome:
         traffic = _Traffic()
+        try:
+            return await self._pull_leased(reference, credential, source, traffic)
+        except (OSError, sqlite3.Error) as error:
+            what = f"failed to pull and unpack image {go_quote(str(reference))}"
+            return PullOutcome(_report(None, traffic, ""), storage_failed(error, what))
+
+    async def _pull_leased(
+        self, reference: Reference, credential: Credential | None, source: LocalSource | None, traffic: _Traffic
+    ) -> PullOutcome:
         lease = self._store.leases.hold(LeaseKind.CONTENT, ())
         owner = await self._plan_threads.run(lease.__enter__)
         plan: PullPlan | None = None

@@ -13,7 +13,7 @@ from pullet.store.check import Checker, Finding
 from pullet.store.content import ContentStore
 from pullet.store.directory_layers import DirectoryLayers
 from pullet.store.erofs_layers import ErofsLayers
-from pullet.store.errors import StoreLockedError
+from pullet.store.errors import StoreError, StoreLockedError
 from pullet.store.gc import Collected, Collector
 from pullet.store.images import Images
 from pullet.store.layer_form import LayerForms
@@ -95,11 +95,14 @@ class Store:
         Raises:
             StoreLockedError: another process has it open.
             SchemaTooNewError: a newer pullet wrote it.
-            StoreError: the snapshotter demanded by the settings does not work here.
+            StoreError: the directory cannot be written; the snapshotter demanded by the settings does not work here.
         """
-        root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        root = root.resolve()
-        lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            root = root.resolve()
+            lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(f"the store at {root} cannot be opened: {error.strerror}") from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
