@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pullet.base.redact import Secret
@@ -21,6 +22,7 @@ from pullet.oci import mediatype
 from pullet.oci.descriptor import Descriptor
 from pullet.oci.digest import Digest
 from pullet.oci.image_builder import BuiltImage, BuiltLayer, build_image, build_index
+from pullet.oci.image_config import ImageConfig, RootFS
 from pullet.oci.manifest import Manifest, encode_json
 from pullet.oci.platform import parse_platform
 from pullet.registry.client import RegistryClient
@@ -200,6 +202,45 @@ class TestKinds:
         image = push(registry, as_docker(tiny_image()))
         assert await service.pull_image(NGINX, None) == image.config_digest
 
+    async def test_foreign_layers_come_from_their_urls(
+        self, service: EngineImageService, registry: FakeRegistry
+    ) -> None:
+        layer = file_layer({"a": "far"})
+        async with FakeRegistry() as elsewhere:
+            elsewhere.add_blob("vendor", layer.blob)
+            foreign = msgspec.structs.replace(
+                layer.descriptor,
+                media_type=mediatype.DOCKER_FOREIGN_LAYER_GZIP,
+                urls=(f"{elsewhere.url}/v2/vendor/blobs/{layer.descriptor.digest}",),
+            )
+            image = push(registry, build_image([BuiltLayer(layer.blob, foreign, layer.diff_id)]))
+            registry.remove_blob(layer.descriptor.digest)
+            assert await service.pull_image(NGINX, ALICE) == image.config_digest
+            assert "authorization" not in elsewhere.log[0].headers
+
+    async def test_sha512_all_the_way(self, service: EngineImageService, registry: FakeRegistry) -> None:
+        layer = file_layer({"a": "long"})
+        blob = msgspec.structs.replace(layer.descriptor, digest=Digest.of(layer.blob, "sha512"))
+        config = encode_json(
+            ImageConfig(architecture="amd64", os="linux", rootfs=RootFS(diff_ids=(Digest(layer.diff_id),)))
+        )
+        config_digest = Digest.of(config, "sha512")
+        manifest = Manifest(
+            schema_version=2,
+            media_type=mediatype.OCI_MANIFEST,
+            config=Descriptor(media_type=mediatype.OCI_CONFIG, digest=config_digest, size=len(config)),
+            layers=(blob,),
+        )
+        raw = encode_json(manifest)
+        for digest, content in ((config_digest, config), (blob.digest, layer.blob)):
+            registry.add_blob("library/nginx", content, digest)
+        registry.add_manifest("library/nginx", raw, mediatype.OCI_MANIFEST, Digest.of(raw, "sha512"))
+        image = ImageSpec(f"nginx@{Digest.of(raw, 'sha512')}")
+        assert await service.pull_image(image, None) == config_digest
+        found = await service.image_status(image)
+        assert found is not None
+        assert found.id == config_digest
+
     async def test_a_nested_index(self, service: EngineImageService, registry: FakeRegistry) -> None:
         image = tiny_image()
         inner = build_index([image])
@@ -304,6 +345,18 @@ class TestDamage:
                 assert await service.pull_image(NGINX, None) == image.config_digest
                 assert len(await service.list_images()) == 1
 
+    async def test_a_lie_is_found_though_an_honest_host_ended_it(self, tmp_path: Path, registry: FakeRegistry) -> None:
+        async with FakeRegistry() as liar:
+            image = push(registry, build_image([file_layer({"big": noise(300_000)})]))
+            push(liar, image)
+            _, layer = image.blobs
+            liar.add_blob("library/nginx", bytes(len(image.blobs[layer])), layer)
+            liar.inject(Fault(path=f"/blobs/{layer}", cut_after=50_000, times=1))
+            liar.inject(Fault(path=f"/blobs/{layer}", status=500))
+            async with open_service(tmp_path, liar, registry) as service:
+                assert await service.pull_image(NGINX, None) == image.config_digest
+            assert [one.headers.get("range") for one in registry.log] == ["bytes=50000-", None]
+
     async def test_a_missing_blob(self, service: EngineImageService, registry: FakeRegistry) -> None:
         image = push(registry, tiny_image(layers=1))
         _, layer = image.blobs
@@ -348,7 +401,15 @@ class TestReports:
         assert cold.endpoint == registry.host
         assert cold.reused_bytes == 0
         assert (warm.downloaded_bytes, len(warm.attempts)) == (0, 1)
+        assert warm.details == {"source": "registry"}
         assert warm.reused_bytes == sum(len(blob) for blob in list(image.blobs.values())[1:])
+
+    async def test_of_a_limited_registry(self, service: EngineImageService, registry: FakeRegistry) -> None:
+        push(registry, tiny_image())
+        registry.inject(Fault(headers={"RateLimit-Limit": "100;w=21600", "RateLimit-Remaining": "76;w=21600"}))
+        reports: list[PullReport] = []
+        await service.pull_image_reporting(NGINX, None, None, reports.append)
+        assert reports[0].details == {"source": "registry", "rate_limit_remaining": "76 of 100 per 21600 s"}
 
     async def test_of_a_failure(self, service: EngineImageService, registry: FakeRegistry) -> None:
         reports: list[PullReport] = []
@@ -442,6 +503,8 @@ async def test_what_is_in_the_store_crosses_no_network(tmp_path: Path, registry:
         assert image_id == image.config_digest
         assert reports[0].attempts == ()
         assert reports[0].downloaded_bytes == 0
+        layers = sum(len(blob) for digest, blob in image.blobs.items() if digest != image.config_digest)
+        assert reports[0].details == {"source": "content store", "unpacked_bytes": str(layers)}
         with pytest.raises(NotFoundError):
             await service.pull_image(ImageSpec("nginx:other"), None)
     assert registry.requests() == ["HEAD /v2/library/nginx/manifests/other"]

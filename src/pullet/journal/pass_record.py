@@ -53,6 +53,7 @@ class PassRecord(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int = 0
     downloaded_bytes: int = 0
     reused_bytes: int = 0
+    details: dict[str, str] = {}  # what else the runtime tells of the pull, as in PullReport
     pull_seconds: float = 0.0
     total_seconds: float = 0.0
     reason: str = ""
@@ -67,16 +68,25 @@ class PassRecord(msgspec.Struct, frozen=True, kw_only=True):
             case PassOutcome.USED_LOCAL:
                 return "used the image on this machine, no registry was asked"
             case PassOutcome.PULLED:
-                took = go_duration(self.pull_seconds, truncate_to_ms=True)
-                if not self.downloaded_bytes:
-                    return f"pulled in {took}: the registry was asked, nothing had to be downloaded"
-                return f"pulled in {took}: downloaded {human_size(self.downloaded_bytes)}"
+                return f"pulled in {go_duration(self.pull_seconds, truncate_to_ms=True)}: {self._source}"
             case PassOutcome.WAITING:
                 return f"waits {self.backoff_remaining_seconds:.0f} s before the next pull ({self.reason})"
             case PassOutcome.REFUSED:
                 return f"not used and not pulled ({self.reason})"
             case PassOutcome.FAILED:
                 return f"failed ({self.reason})" if self.reason else "failed"
+
+    @property
+    def _source(self) -> str:
+        """Where a pulled image came from."""
+        if self.downloaded_bytes:
+            return f"downloaded {human_size(self.downloaded_bytes)}"
+        unpacked = int(self.details.get("unpacked_bytes", "0"))
+        is_own = self.details.get("source") == "content store"
+        asked = "taken from this node's own registry without network" if is_own else "the registry was asked"
+        if unpacked:
+            return f"{asked}, {human_size(unpacked)} unpacked"
+        return f"{asked}, nothing had to be {'unpacked' if is_own else 'downloaded'}"
 
     def to_json(self) -> dict[str, Any]:
         """The record with its summary, as plain JSON values."""

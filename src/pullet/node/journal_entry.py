@@ -41,6 +41,7 @@ def journal_entry(entry: EnsureImagePass, *, node: str, at: datetime) -> PassRec
         size_bytes=outcome.size_bytes if outcome is not None else 0,
         downloaded_bytes=report.downloaded_bytes if report is not None else 0,
         reused_bytes=report.reused_bytes if report is not None else 0,
+        details=dict(report.details) if report is not None else {},
         pull_seconds=outcome.elapsed_seconds if outcome is not None else 0.0,
         total_seconds=entry.total_seconds,
         reason=entry.reason,

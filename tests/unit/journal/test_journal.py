@@ -95,6 +95,26 @@ async def test_a_journal_that_cannot_be_written_is_only_logged(
             "pulled in 34ms: the registry was asked, nothing had to be downloaded",
         ),
         (
+            {
+                "outcome": PassOutcome.PULLED,
+                "pull_seconds": 0.2,
+                "details": {"source": "content store", "unpacked_bytes": "2048"},
+            },
+            "pulled in 200ms: taken from this node's own registry without network, 2.0 KiB unpacked",
+        ),
+        (
+            {"outcome": PassOutcome.PULLED, "pull_seconds": 0.003, "details": {"source": "content store"}},
+            "pulled in 3ms: taken from this node's own registry without network, nothing had to be unpacked",
+        ),
+        (
+            {
+                "outcome": PassOutcome.PULLED,
+                "pull_seconds": 0.2,
+                "details": {"source": "registry", "unpacked_bytes": "2048"},
+            },
+            "pulled in 200ms: the registry was asked, 2.0 KiB unpacked",
+        ),
+        (
             {"outcome": PassOutcome.PULLED, "pull_seconds": 1.5, "downloaded_bytes": 2048},
             "pulled in 1.5s: downloaded 2.0 KiB",
         ),
