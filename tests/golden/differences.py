@@ -60,9 +60,9 @@ def _pods_alone(recorded: Observation) -> None:
 
 
 def _credentials_at_once(recorded: Observation) -> None:
-    """Drop each anonymous request that only learns what the next one then brings."""
-    rows = recorded.requests
-    recorded.requests = [
+    """Drop each anonymous request that only learns what the next one then brings, but for a repository's first."""
+    first, *rows = recorded.requests
+    recorded.requests = [first] + [
         row
         for row, following in zip(rows, [*rows[1:], None], strict=True)
         if not (
@@ -78,7 +78,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     *(
         Difference(
             scenario=scenario,
-            what="credentials are sent at once to a registry known to want them",
+            what="credentials are sent at once to a repository known to want them",
             reason="containerd asks anonymously first for each pull and again for each manifest: two requests more",
             edit=_credentials_at_once,
         )

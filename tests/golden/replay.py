@@ -116,6 +116,7 @@ class Replay:
     def wait_gone(self) -> None:
         """Until no pod is left in the namespace."""
         self._wait(lambda: not self._pods(), "no pods left")
+        self._applied.clear()
 
     def _wait(self, is_so: Any, what: str, seconds: float = WAIT_SECONDS) -> None:
         self._stage.watched.wait_for(is_so, seconds=seconds, what=f"{self.namespace}: {what}")

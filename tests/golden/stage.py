@@ -17,7 +17,8 @@ from tests.golden.watching import Watched, watching
 PUBLIC_IMAGES = (
     ImageSpec(name="warm:1", text="brings the shared layer"),
     ImageSpec(name="nginx:latest"),
-    *(ImageSpec(name=f"nginx:{tag}") for tag in ("1.17.0", "1.17.1", "1.19")),
+    ImageSpec(name="nginx:1.17.0", is_manifest_first=True),
+    *(ImageSpec(name=f"nginx:{tag}") for tag in ("1.17.1", "1.19")),
     ImageSpec(name="nginx:1.16", is_docker=True),
     *(ImageSpec(name=f"busybox:{tag}", is_index=False) for tag in ("1.33", "1.34", "1.35", "1.36")),
     ImageSpec(name="web:1.0", is_index=False),

@@ -36,7 +36,8 @@ def test_every_aspect_notices_a_change(scenario: str) -> None:
     changed.events[pod][1], changed.events[pod][2] = changed.events[pod][2], changed.events[pod][1]
     changed.statuses[pod].insert(1, "Odd")
     changed.containers[pod][0].image_id = "odd"
-    changed.requests = [*changed.requests, *changed.requests[:1]] if changed.requests else []
+    for request in changed.requests[:1]:
+        request.status += 1
     changed.description.append("odd")
     changed.outputs.append("odd")
     silent = [aspect.__name__ for aspect in ASPECTS if not aspect(expected, changed)]
