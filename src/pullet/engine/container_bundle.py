@@ -106,7 +106,7 @@ class BundleMaker:
             config=config,
             created_at=created_at,
             image_id=image.id,
-            image_name=_image_name(image, config.image.user_specified_image),
+            image_name=_image_name(image),
             image_ref=next(iter(image.digests), image.id),
             cgroups_path=cgroups_path,
             stop_signal=signal_argument(config.stop_signal or image.defaults.stop_signal),
@@ -196,7 +196,10 @@ def _own_capabilities() -> tuple[str, ...]:
     return defaults.ALL_CAPABILITIES
 
 
-def _image_name(image: RunnableImage, user_specified: str) -> str:
-    """The name that the pod used if the image has it, else its first, else its id."""
-    wanted = [name for name in image.tags if name == user_specified or name.endswith(f"/{user_specified}")]
-    return next(iter([*wanted, *image.tags, *image.digests]), image.id)
+def _image_name(image: RunnableImage) -> str:
+    """Its first tag, else its id, whatever the pod called it.
+
+    Source: containerd internal/cri/server/container_status.go, toCRIContainerStatus: "Based on current behavior of
+    dockershim, this field should be image tag".
+    """
+    return next(iter(image.tags), image.id)
