@@ -166,6 +166,7 @@ def _image_volume(replay: Replay) -> None:
 
 def _always_pull_images(replay: Replay) -> None:
     replay.follow(0, 4)
+    replay.wait_running()
 
 
 def _access(replay: Replay) -> None:
