@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import yaml
 
 from pullet.base.errors import UsageError
 from pullet.node.settings import NodeSettings
@@ -39,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
     registry_port: int = 5000  # of the embedded registry; 0: any free one
     registry_mirrors: tuple[str, ...] = ()  # hosts that the embedded registry stands in for
     registry_hosts: str = "/etc/containerd/certs.d"  # directory of <host>/hosts.toml
+    registries_conf: str = "/etc/containers/registries.conf"  # its short names; empty: none
     enable_admission_plugins: tuple[str, ...] = ()
     kubernetes_version: str = "1.36"
     pod_subnet: str = ""  # empty: a 10.x.0.0/16 that nobody here routes to, chosen once
@@ -101,6 +101,8 @@ def flag_values(flags: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_file(path: Path) -> Mapping[str, Any]:
     """The mapping in a configuration file."""
+    import yaml  # here: a command without a file should not pay for it
+
     try:
         values = yaml.safe_load(path.read_text())
     except FileNotFoundError as error:

@@ -14,7 +14,6 @@ from pullet.base.errors import PulletError
 from pullet.cli.node_directory import choose_node
 from pullet.cli.options import need_root_user
 from pullet.config import load_settings
-from pullet.control.maintenance import NodeMaintenance
 from pullet.kit.clock import SystemClock
 
 _Item = dict[str, Any] | PulletError | None
@@ -57,6 +56,8 @@ def pull_cold(root: Path, node: str, image: str) -> Iterator[dict[str, Any]]:
 
 def check_cold(root: Path, node: str, *, repair: bool) -> dict[str, Any]:
     """`pullet store check` on the store of `node` (the only one, or the default) at `root`."""
+    from pullet.control.maintenance import NodeMaintenance  # here: a pull should not pay for it
+
     need_root_user("checking a node's store")
     settings = load_settings(None, {"root": str(root)})
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pullet.control.protocol import ImageRow, LayerLine, ProgressMessage, PulledMessage
 from pullet.cri.errors import CriError
 from pullet.cri.extensions import PullProgress, PullProgressUpdate, PullReport, ReportingPull
+from pullet.cri.image_types import AuthConfig, Image, ImageSpec
 from pullet.cri.services import ImageService
-from pullet.cri.types import AuthConfig, Image, ImageSpec
 from pullet.kit.clock import Clock
 from pullet.kit.tasks import one_error
 from pullet.oci.reference import Reference, apply_default_tag, parse_normalized

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from pullet.cri.types import AuthConfig, ImageSpec, PodSandboxConfig
+from pullet.cri.image_types import AuthConfig, ImageSpec
+
+if TYPE_CHECKING:
+    from pullet.cri.types import PodSandboxConfig
 
 
 class LayerPhase(StrEnum):

@@ -7,26 +7,27 @@ thing that a later list would show as usable.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pullet.cri.types import (
-    AuthConfig,
-    Container,
-    ContainerConfig,
-    ContainerEvent,
-    ContainerFilter,
-    ContainerStatus,
-    ExecSyncResponse,
-    FilesystemUsage,
-    Image,
-    ImageSpec,
-    PodSandbox,
-    PodSandboxConfig,
-    PodSandboxFilter,
-    PodSandboxStatus,
-    RuntimeCondition,
-    VersionResponse,
-)
+if TYPE_CHECKING:  # building them all costs a command that only pulls 15 ms
+    from pullet.cri.types import (
+        AuthConfig,
+        Container,
+        ContainerConfig,
+        ContainerEvent,
+        ContainerFilter,
+        ContainerStatus,
+        ExecSyncResponse,
+        FilesystemUsage,
+        Image,
+        ImageSpec,
+        PodSandbox,
+        PodSandboxConfig,
+        PodSandboxFilter,
+        PodSandboxStatus,
+        RuntimeCondition,
+        VersionResponse,
+    )
 
 
 class ImageService(Protocol):
