@@ -28,6 +28,7 @@ from pullet.oci.platform import parse_platform
 from pullet.registry.client import RegistryClient
 from pullet.registry.hosts import HostsConfig, MirrorSettings
 from pullet.registry.settings import DownloadLimits, RegistrySettings, RetryLimits
+from pullet.registry.short_names import ShortNames
 from pullet.store.store import Store
 from pullet.testing.fake_registry import FakeRegistry
 from pullet.testing.images import as_docker, file_layer, plain_layer, tiny_image, zstd_layer
@@ -50,15 +51,18 @@ def registry() -> Iterator[FakeRegistry]:
 
 @asynccontextmanager
 async def open_service(
-    root: Path, *registries: FakeRegistry, local_source: LocalSource | None = None, platform: str = "linux/amd64"
+    root: Path,
+    *registries: FakeRegistry,
+    local_source: LocalSource | None = None,
+    platform: str = "linux/amd64",
+    short_names: ShortNames | None = None,
 ) -> AsyncIterator[EngineImageService]:
     """An image service for which docker.io is served by the registries alone."""
     mirror = MirrorSettings(endpoints=tuple(one.url for one in registries), is_exclusive=True)
     stack = ExitStack()
     try:
-        client = stack.enter_context(
-            closing(RegistryClient(HostsConfig(mirrors={"docker.io": mirror}), clock=SystemClock(), settings=SETTINGS))
-        )
+        hosts = HostsConfig(mirrors={"docker.io": mirror}, short_names=short_names or ShortNames(None))
+        client = stack.enter_context(closing(RegistryClient(hosts, clock=SystemClock(), settings=SETTINGS)))
         store = stack.enter_context(await asyncio.to_thread(Store.open, root, clock=SystemClock()))
         async with asyncio.TaskGroup() as group:
             service = EngineImageService(
@@ -486,6 +490,48 @@ class OneImage:
     def resolve(self, host: str, repository: str, identifier: str) -> Descriptor | None:
         found = (host, repository, identifier) == (self._host, "library/nginx", "1.17.1")
         return self._descriptor if found else None
+
+
+class TestShortNames:
+    @pytest.fixture
+    async def service(self, tmp_path: Path, registry: FakeRegistry) -> AsyncIterator[EngineImageService]:
+        conf = tmp_path / "registries.conf"
+        conf.write_text(f'[aliases]\ncentos = "{registry.host}/team/centos"\n')
+        async with open_service(tmp_path / "store", registry, short_names=ShortNames(conf)) as service:
+            yield service
+
+    async def test_an_alias_is_what_is_pulled_and_found(
+        self, service: EngineImageService, registry: FakeRegistry
+    ) -> None:
+        image = tiny_image()
+        registry.push(image, "team/centos", "7")
+        assert await service.pull_image(ImageSpec("centos:7"), None) == image.config_digest
+        found = await service.image_status(ImageSpec("centos:7"))
+        assert found is not None
+        assert found.repo_tags == (f"{registry.host}/team/centos:7",)
+        await service.remove_image(ImageSpec("centos:7"))
+        assert await service.list_images() == []
+
+    @pytest.mark.parametrize("server", ["", "docker.io", "its own"])
+    async def test_a_credential_goes_where_it_was_meant_to(
+        self, service: EngineImageService, registry: FakeRegistry, server: str
+    ) -> None:
+        registry.push(tiny_image(), "team/centos", "7")
+        registry.auth = FakeAuth(scheme="basic", users={"alice": "s3cret"})
+        address = registry.host if server == "its own" else server
+        auth = AuthConfig(username="alice", password=Secret("s3cret"), server_address=address)
+        if server == "its own":
+            await service.pull_image(ImageSpec("centos:7"), auth)
+        else:
+            with pytest.raises(CriError, match="no basic auth credentials"):
+                await service.pull_image(ImageSpec("centos:7"), auth)
+            assert all("authorization" not in one.headers for one in registry.log)
+
+    async def test_a_wrong_file(self, service: EngineImageService, tmp_path: Path) -> None:
+        await asyncio.to_thread((tmp_path / "registries.conf").write_text, "[aliases")
+        with pytest.raises(CriError, match=r"registries\.conf: ") as caught:
+            await service.pull_image(ImageSpec("centos:7"), None)
+        assert caught.value.next_step == "correct the file or setting named above"
 
 
 async def test_what_is_in_the_store_crosses_no_network(tmp_path: Path, registry: FakeRegistry) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pullet.config import Settings
 from pullet.credentials.node_config_paths import NodeConfigPaths
 from pullet.registry.hosts import HostsConfig, MirrorSettings
+from pullet.registry.short_names import ShortNames
 from pullet.store.settings import SnapshotterChoice, StoreSettings
 
 
@@ -21,9 +22,16 @@ def node_config_paths(root: Path) -> NodeConfigPaths:
 
 
 def hosts_config(settings: Settings, registry_url: str) -> HostsConfig:
-    """Where images are fetched: the embedded registry for the hosts it stands in for, then hosts.toml."""
+    """Where images are fetched: the embedded registry for the hosts it stands in for, then hosts.toml.
+
+    Short names are as in registries.conf.
+    """
     mirrors = {host: MirrorSettings(endpoints=(registry_url,)) for host in settings.registry_mirrors}
-    return HostsConfig(certs_directories=(Path(settings.registry_hosts),), mirrors=mirrors)
+    return HostsConfig(
+        certs_directories=(Path(settings.registry_hosts),),
+        mirrors=mirrors,
+        short_names=ShortNames(Path(settings.registries_conf) if settings.registries_conf else None),
+    )
 
 
 def store_settings(settings: Settings) -> StoreSettings:

@@ -8,20 +8,24 @@ from urllib.parse import urlsplit
 
 from pullet.base.redact import Secret
 from pullet.cri.errors import InvalidArgumentError
-from pullet.cri.types import AuthConfig
+from pullet.cri.image_types import AuthConfig
 from pullet.oci.reference import DEFAULT_DOMAIN
 from pullet.registry.auth import Credential
 from pullet.registry.endpoint import registry_host
 
 
-def to_credential(auth: AuthConfig | None, domain: str) -> Credential | None:
+def to_credential(auth: AuthConfig | None, domain: str, *, must_name_server: bool = False) -> Credential | None:
     """The credential for references of `domain`; None when there is none, or it names another server.
+
+    With `must_name_server` also when it names none: who chose it may have had another registry in mind.
 
     Raises:
         InvalidArgumentError: nothing usable in it.
     Source: containerd internal/cri/server/images/image_pull.go, ParseAuth.
     """
     if auth is None or auth == AuthConfig() or not _is_for(auth.server_address, domain):
+        return None
+    if must_name_server and not auth.server_address:
         return None
     if auth.registry_token:
         return Credential(registry_token=auth.registry_token)

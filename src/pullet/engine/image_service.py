@@ -11,17 +11,16 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pullet.cri.errors import InvalidArgumentError, NotFoundError
+from pullet.cri.errors import CriError, InvalidArgumentError, NotFoundError
 from pullet.cri.extensions import ArchiveFormat, ImageDetails, PullProgressUpdate, PullReport
-from pullet.cri.types import AuthConfig, FilesystemUsage, Image, ImageSpec, PodSandboxConfig
-from pullet.engine.archive_export import write_archive
-from pullet.engine.archive_import import ArchiveSource, load_archive
+from pullet.cri.image_types import AuthConfig, FilesystemUsage, Image, ImageSpec
 from pullet.engine.credential import to_credential
 from pullet.engine.errors import invalid_reference, storage_worded
 from pullet.engine.inspection import image_details
 from pullet.engine.pull import ImagePuller, PullLimits
+from pullet.engine.pull_advice import next_step
 from pullet.engine.pull_plan import LocalSource
 from pullet.engine.pull_progress import PullBoard
 from pullet.engine.store_maintenance import EngineStoreMaintenance
@@ -32,9 +31,13 @@ from pullet.oci.image_config import decode_image_config
 from pullet.oci.platform import Platform, parse_platform
 from pullet.oci.reference import Reference, ReferenceInvalidError, parse_normalized
 from pullet.registry.client import RegistryClient
+from pullet.registry.errors import HostsConfigError
 from pullet.store.images import ImageRecord
 from pullet.store.leases import LeaseKind
 from pullet.store.store import Store
+
+if TYPE_CHECKING:
+    from pullet.cri.types import PodSandboxConfig
 
 _ID: Final = re.compile(r"(?:sha256:)?([a-f0-9]{6,64})")
 _FULL_ID_LENGTH: Final = 64
@@ -59,6 +62,7 @@ class EngineImageService(EngineStoreMaintenance):
     ) -> None:
         super().__init__(store, WorkerThreads("images", 2))
         self._clock = clock
+        self._registry = registry
         self._board = PullBoard(clock)
         self._puller = ImagePuller(
             store=store,
@@ -95,13 +99,13 @@ class EngineImageService(EngineStoreMaintenance):
         sandbox: PodSandboxConfig | None,
         on_report: Callable[[PullReport], None],
     ) -> str:
-        try:
-            reference = parse_normalized(image.image).with_default_tag()
-        except ReferenceInvalidError as error:
-            raise invalid_reference(image.image, error) from error
+        reference = await self._threads.run(self._reference, image.image)
+        is_alias = reference.repository != parse_normalized(image.image).repository
         if reference.digest is not None:  # a tag beside a digest says nothing
             reference = Reference(reference.domain, reference.path, digest=reference.digest)
-        outcome = await self._puller.pull(reference, to_credential(auth, reference.domain))
+        # the credential was chosen for the name as written, which an alias leads elsewhere
+        credential = to_credential(auth, reference.domain, must_name_server=is_alias)
+        outcome = await self._puller.pull(reference, credential)
         on_report(outcome.report)
         if outcome.error is not None:
             raise outcome.error
@@ -137,10 +141,12 @@ class EngineImageService(EngineStoreMaintenance):
 
     async def export_image(self, images: Sequence[ImageSpec], path: str, archive_format: ArchiveFormat) -> None:
         """Write the images to a new archive at `path`. Raises NotFoundError."""
+        from pullet.engine.archive_export import write_archive  # here: a pull should not pay for it
+
         await self._threads.run_stoppable(
             lambda stop: write_archive(
                 Path(path),
-                [(_full_name(image.image), self._required(image.image)) for image in images],
+                [(self._full_name(image.image), self._required(image.image)) for image in images],
                 self._store,
                 archive_format,
                 stop,
@@ -149,6 +155,8 @@ class EngineImageService(EngineStoreMaintenance):
 
     async def import_images(self, path: str) -> Sequence[str]:
         """Make the images of an archive usable; gives their names. Raises InvalidArgumentError."""
+        from pullet.engine.archive_import import ArchiveSource, load_archive  # here: a pull should not pay for it
+
         lease = self._store.leases.hold(LeaseKind.CONTENT, ())
         owner = await self._threads.run(lease.__enter__)
         try:
@@ -162,6 +170,19 @@ class EngineImageService(EngineStoreMaintenance):
             await self._threads.run(lease.__exit__, None, None, None)
         return [str(image.reference) for image in images]
 
+    def _reference(self, image: str) -> Reference:
+        try:
+            return self._registry.reference(image).with_default_tag()
+        except ReferenceInvalidError as error:
+            raise invalid_reference(image, error) from error
+        except HostsConfigError as error:
+            step = next_step(error, is_resolving=True)
+            raise CriError(f"failed to resolve image {image!r}: {error}", cause=str(error), next_step=step) from error
+
+    def _full_name(self, image: str) -> str:
+        """The name an archive gives an image; an id names nothing, so it is kept as it is."""
+        return image if image.startswith("sha256:") else str(self._reference(image))
+
     def _required(self, image: str) -> ImageRecord:
         record = self._find(image)
         if record is None:
@@ -172,10 +193,12 @@ class EngineImageService(EngineStoreMaintenance):
         """By name, else by id or the beginning of one. Source: containerd internal/cri/server/images, LocalResolve."""
         identifier = _ID.fullmatch(image)
         try:
-            reference = parse_normalized(image).with_default_tag()
+            reference = self._registry.reference(image).with_default_tag()
         except ReferenceInvalidError as error:
             if identifier is None:
                 raise InvalidArgumentError(str(invalid_reference(image, error))) from error
+        except HostsConfigError as error:
+            raise CriError(f"failed to look up image {image!r}: {error}", cause=str(error)) from error
         else:
             separator, version = ("@", reference.digest) if reference.digest else (":", reference.tag)
             found = self._store.images.find(f"{reference.repository}{separator}{version}")
@@ -216,8 +239,3 @@ class EngineImageService(EngineStoreMaintenance):
             inodes_used=usage.layer_count + usage.blob_count,
             timestamp=int(self._clock.now().timestamp() * 1_000_000_000),
         )
-
-
-def _full_name(image: str) -> str:
-    """The name an archive gives an image; an id names nothing, so it is kept as it is."""
-    return image if image.startswith("sha256:") else str(parse_normalized(image).with_default_tag())

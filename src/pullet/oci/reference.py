@@ -124,10 +124,15 @@ def parse_normalized(text: str) -> Reference:
     return parse_strict(f"{domain}/{rest}")
 
 
+def is_short_name(text: str) -> bool:
+    """Whether an image is written without its registry: `nginx`, `team/app:1`."""
+    first, slash, _ = text.partition("/")
+    return not slash or not (first == "localhost" or "." in first or ":" in first or first.lower() != first)
+
+
 def _split_domain(text: str) -> tuple[str, str]:
-    first, slash, rest = text.partition("/")
-    is_domain = bool(slash) and (first == "localhost" or "." in first or ":" in first or first.lower() != first)
-    domain, rest = (first, rest) if is_domain else (DEFAULT_DOMAIN, text)
+    first, _, rest = text.partition("/")
+    domain, rest = (DEFAULT_DOMAIN, text) if is_short_name(text) else (first, rest)
     if domain == "index.docker.io":
         domain = DEFAULT_DOMAIN
     if domain == DEFAULT_DOMAIN and "/" not in rest:

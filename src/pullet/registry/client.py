@@ -37,6 +37,7 @@ from pullet.registry.errors import (
     RegistryError,
     RegistryUnavailableError,
     StatusError,
+    UnexpectedStatusError,
     TooManyRequestsError,
 )
 from pullet.registry.host_slots import HostSlots
@@ -95,6 +96,10 @@ class RegistryClient:
     def close(self) -> None:
         """Close idle connections; requests under way end with their callers."""
         self._connections.close()
+
+    def reference(self, image: str) -> Reference:
+        """`image` in full, by this machine's short names. Raises ReferenceInvalidError, HostsConfigError."""
+        return self._hosts.short_names.expand(image)
 
     def hosts(self, reference: Reference) -> tuple[str, ...]:
         """The hosts (with ports) that serve `reference`, in the configured order. Raises HostsConfigError."""
@@ -244,7 +249,7 @@ class RegistryClient:
         self, path: str, reference: Reference, caller: Caller, endpoint: Endpoint, tries: int | None
     ) -> ResolvedManifest:
         headers = {"Accept": mediatype.RESOLVE_ACCEPT}
-        with self._send(endpoint, Request("HEAD", path, reference.path, headers), caller, tries) as response:
+        with self._send_head(endpoint, Request("HEAD", path, reference.path, headers), caller, tries) as response:
             media_type = mediatype.normalise(response.header("Content-Type"))
             size, digest = response.header("Content-Length"), reference.digest
             if digest is None:
@@ -260,6 +265,15 @@ class RegistryClient:
             media_type=media_type or mediatype.OCTET_STREAM, digest=reference.digest or Digest.of(raw), size=len(raw)
         )
         return ResolvedManifest(descriptor=descriptor, endpoint=endpoint)
+
+    def _send_head(self, endpoint: Endpoint, request: Request, caller: Caller, tries: int | None) -> Response:
+        """As `_send`; a TLS server says in the body of its 400 that it is one, and HEAD has no body: GET asks for it."""
+        try:
+            return self._send(endpoint, request, caller, tries)
+        except UnexpectedStatusError as error:
+            if error.status == 400 and endpoint.base.startswith("http:"):
+                self._send(endpoint, replace(request, method="GET"), caller, 1).close()
+            raise
 
     def _fetch_document(
         self, reference: Reference, path: str, descriptor: Descriptor, caller: Caller, what: str

@@ -13,6 +13,7 @@ import msgspec
 
 from pullet.registry.endpoint import Endpoint, TlsSettings, api_base, default_endpoint, registry_host
 from pullet.registry.hosts_toml import load_hosts_toml
+from pullet.registry.short_names import ShortNames
 
 
 class MirrorSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -29,6 +30,7 @@ class HostsConfig:
 
     certs_directories: tuple[Path, ...] = ()
     mirrors: Mapping[str, MirrorSettings] = field(default_factory=dict)
+    short_names: ShortNames = field(default_factory=lambda: ShortNames(None))
 
     def endpoints(self, domain: str) -> tuple[Endpoint, ...]:
         """The endpoints for references of `domain`, in the order to be tried, none twice. Blocking.

@@ -22,9 +22,7 @@ from pullet.registry.endpoint import (
 from pullet.registry.errors import HostsConfigError
 
 FILE_NAME: Final = "hosts.toml"
-_KEYS: Final = frozenset(
-    {"capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout", "rewrite"}
-)
+_KEYS: Final = frozenset({"capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout"})
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _UNIT_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
