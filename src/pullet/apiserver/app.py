@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -15,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from pullet.apiserver.authentication import Authenticator
 from pullet.apiserver.authorization import AccessRequest, is_allowed
 from pullet.apiserver.discovery import Discovery
+from pullet.apiserver.impersonation import impersonated
 from pullet.apiserver.openapi import V2_CONTENT_TYPE, OpenApi
 from pullet.apiserver.records import encode_json
 from pullet.apiserver.request_context import RequestContext, User
@@ -86,7 +88,8 @@ class Application:
             await _deny(send, InternalApiError.because("see the server's log"))
 
     def _authenticate(self, scope: Scope) -> User:
-        return self._authenticator.authenticate(scope, scope["path"])
+        user = self._authenticator.authenticate(scope, scope["path"])
+        return impersonated(user, Headers(scope=scope))
 
     async def _answer(self, request: Request) -> Response:
         path = request.scope["path"]

@@ -138,3 +138,19 @@ async def test_can_i_answers_as_the_door_does(api: Api) -> None:
     assert (await api.refused("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {"spec": {}}))[
         "code"
     ] == 400
+
+
+async def test_only_an_administrator_acts_as_others(api: Api, threads: WorkerThreads, tmp_path: Path) -> None:
+    account = "system:serviceaccount:default:default"
+    assert (await api.call("GET", PODS, impersonate_user=account))[0] == 200
+    assert (await api.refused("GET", "/api/v1/pods", impersonate_user=account))["reason"] == "Forbidden"
+    assert (await api.refused("GET", PODS, impersonate_group="x"))["reason"] == "BadRequest"
+    token = (await api.ok("POST", TOKEN, {"spec": {}}))["status"]["token"]
+    tls = await threads.run(lambda: ssl.create_default_context(cafile=str(api.server.authority.certificate_path)))
+    headers = {"authorization": f"Bearer {token}", "impersonate-user": "admin"}
+    async with httpx2.AsyncClient(base_url=api.server.url, verify=tls, trust_env=False) as http:
+        refused = await http.get(PODS, headers=headers)
+    assert refused.json()["message"] == (
+        f'users "admin" is forbidden: User "{account}" cannot impersonate resource "users" in API group "" '
+        "at the cluster scope"
+    )
