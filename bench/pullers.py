@@ -76,6 +76,34 @@ class Containerd(Puller):
         self.daemon = None
 
 
+class RunningNode(Puller):
+    """A whole node as the daemon, and the command that asks it, as ctr asks containerd."""
+
+    def __init__(self, name: str, program: Path) -> None:
+        super().__init__(name, f"{program} images pull -q --root {{root}} {{ref}}", needs=("crun",))
+        self._program = program
+
+    def start(self, root: Path, host: str) -> None:
+        super().start(root, host)
+        self._root = root
+        command = [str(self._program), "up", "--root", str(root), "--port", "0", "--registry-port", "0"]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.daemon = self._process.pid
+        for _ in range(400):
+            if not subprocess.run(
+                [self._program, "status", "--root", root], capture_output=True, check=False
+            ).returncode:
+                time.sleep(1)  # what a node does in its first second is over
+                return
+            time.sleep(0.1)
+        raise RuntimeError("the node did not start")
+
+    def stop(self) -> None:
+        subprocess.run([self._program, "down", "--root", self._root], capture_output=True, check=False)
+        self._process.wait(60)
+        self.daemon = None
+
+
 def known_pullers() -> dict[str, Puller]:
     """By name, ours first: the command without a running node, interpreter start and all."""
     pullet = Path(sys.executable).with_name("pullet")
@@ -86,6 +114,7 @@ def known_pullers() -> dict[str, Puller]:
     )
     pullers: tuple[Puller, ...] = (
         Puller("pullet", f"{pullet} images pull -q --root {{root}} {{ref}}"),
+        RunningNode("pullet-node", pullet),
         Puller("pullet-directory", f"{sys.executable} -m bench.cold_pull {{root}} directory {{ref}}"),
         Containerd("containerd"),
         Puller("podman", podman, needs=("podman",)),
