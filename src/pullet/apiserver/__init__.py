@@ -1,1 +1,12 @@
-"""The Kubernetes API server: generic registry of resources over SQLite."""
+"""The Kubernetes API server: a generic registry of resources over SQLite, as stock kubectl expects it.
+
+Modules, in reading order:
+the whole: server (start, stop, certificates, kubeconfigs), settings, app (dispatch, errors), http_protocol, bootstrap;
+a request: routing, request_context, authentication, impersonation, authorization, service_account_tokens, certificates;
+bodies: decoding (JSON, YAML, schema), protobuf, schemas (the built data file), patching, server_side_apply,
+managed_fields;
+objects: records, storage, watch_cache, strategies (what each kind does of its own), admission_chain, writing, reading,
+watching, rest (the verbs over HTTP), views (a kind under a second group);
+answers: representation, tables, printing, pod_printer, resource_printers, discovery, openapi, gnostic, version;
+beside the verbs: subresources, scaling, reviews, node_proxy, node_client, stream_proxy (logs, exec, attach of a node).
+"""

@@ -2,6 +2,7 @@
 
 Modules, in reading order:
 raw objects: scheme (kinds, resources, verbs), meta (names, times, owners), quantity, duration, selector, status,
-field_error, patch, strategic_merge, reasons (every reason string, once);
+field_error, patch, strategic_merge, field_sets and ownership (managedFields, server-side apply), reasons (every
+reason string, once);
 typed read views: view (how a raw object becomes one), container, volume, pod, node, secret, event.
 """
