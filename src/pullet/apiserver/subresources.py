@@ -21,6 +21,7 @@ from pullet.apiserver.scaling import SCALE_VERSION, scale_of, set_scale
 from pullet.apiserver.schemas import Schemas
 from pullet.apiserver.service_account_tokens import ISSUER, ServiceAccountTokens
 from pullet.apiserver.settings import ApiServerSettings
+from pullet.apiserver.spdy_proxy import serve_tunnel, spdy_response
 from pullet.apiserver.stream_proxy import chosen_protocol, proxy_channels
 from pullet.apiserver.writing import Writer
 from pullet.base.jsonvalue import JsonObject
@@ -74,8 +75,7 @@ class Subresources:
             case ("pods", "log"):
                 return await self._nodes.logs(info)
             case ("pods", "exec" | "attach" | "portforward"):
-                self._nodes.stream_target(info)  # says what is wrong with the request itself, if anything is
-                raise BadRequestError("Upgrade request required")
+                return await spdy_response(request, info, self._nodes.stream_target(info))
             case (_, "scale"):
                 return await self._scale(request, info, context)
             case ("namespaces", "finalize"):
@@ -86,11 +86,14 @@ class Subresources:
                 raise MethodNotAllowedError.on(info.resource, info.verb)
 
     async def websocket(self, scope: Scope, receive: Receive, send: Send, info: RequestInfo) -> None:
-        """Exec and attach over a WebSocket.
+        """Exec, attach and port-forward over a WebSocket.
 
         Raises:
             BadRequestError, NotFoundError, InternalApiError: before the WebSocket was accepted.
         """
+        if info.subresource_name == "portforward":
+            await serve_tunnel(scope, receive, send, info, self._nodes.stream_target(info))
+            return
         if info.subresource_name not in ("exec", "attach"):
             raise BadRequestError("this path is no WebSocket")
         protocol = chosen_protocol(list(scope.get("subprotocols") or ()))

@@ -138,7 +138,10 @@ async def _work(
 
 
 async def serve_port_forward(socket: WebSocket, runtime: InProcessStreaming, sandbox_id: str, port: int) -> None:
-    """One TCP connection into the sandbox: bytes both ways until either side ends it."""
+    """One TCP connection into the sandbox: bytes both ways until the pod ends it or the WebSocket goes.
+
+    An empty message says that its sender has no more bytes.
+    """
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(subprotocol=PORT_FORWARD_PROTOCOL if PORT_FORWARD_PROTOCOL in offered else None)
 
@@ -165,8 +168,12 @@ async def _relay(socket: WebSocket, descriptor: int) -> None:
     async def inward() -> None:
         with suppress(WebSocketDisconnect, KeyError, RuntimeError):
             while True:
-                writer.write(await socket.receive_bytes())
-                await writer.drain()
+                data = await socket.receive_bytes()
+                if data:
+                    writer.write(data)
+                    await writer.drain()
+                else:
+                    writer.write_eof()  # the other end has no more to say, and may still listen
         receiving.cancel()
 
     try:
