@@ -37,8 +37,8 @@ from pullet.registry.errors import (
     RegistryError,
     RegistryUnavailableError,
     StatusError,
-    UnexpectedStatusError,
     TooManyRequestsError,
+    UnexpectedStatusError,
 )
 from pullet.registry.host_slots import HostSlots
 from pullet.registry.hosts import HostsConfig
@@ -267,11 +267,11 @@ class RegistryClient:
         return ResolvedManifest(descriptor=descriptor, endpoint=endpoint)
 
     def _send_head(self, endpoint: Endpoint, request: Request, caller: Caller, tries: int | None) -> Response:
-        """As `_send`; a TLS server says in the body of its 400 that it is one, and HEAD has no body: GET asks for it."""
+        """As `_send`; a TLS server tells in the body of its 400 that it is one, so HEAD, without body, becomes GET."""
         try:
             return self._send(endpoint, request, caller, tries)
         except UnexpectedStatusError as error:
-            if error.status == 400 and endpoint.base.startswith("http:"):
+            if error.status == 400 and not error.is_json and endpoint.base.startswith("http:"):
                 self._send(endpoint, replace(request, method="GET"), caller, 1).close()
             raise
 

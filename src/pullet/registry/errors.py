@@ -58,6 +58,7 @@ class StatusError(RegistryError):
 
     is_token_request: bool = False
     was_anonymous: bool = False
+    is_json: bool = True  # as registries answer, other servers in front of them often not
 
     def __init__(
         self,

@@ -320,6 +320,7 @@ class Transport:
             retry_after_seconds=distribution.parse_retry_after(wish, self._clock.now()) if wish else None,
             detail=challenges[0].parameters.get("error", "") if challenges else "",
         )
+        error.is_json = "json" in response.header("Content-Type")
         if isinstance(error, UnauthorizedError):
             error.had_credential = had_credential
             error.challenge = challenges[0].scheme if challenges else ""
