@@ -12,6 +12,8 @@ import msgspec
 import pytest
 
 from pullet.base.redact import Secret
+from pullet.control.images import NodeImages
+from pullet.control.tag_advice import add_nearest_tags
 from pullet.cri.errors import CriError, FailedPreconditionError, NotFoundError
 from pullet.cri.extensions import LayerPhase, PullProgressUpdate, PullReport
 from pullet.cri.types import AuthConfig, ImageSpec
@@ -35,6 +37,7 @@ from pullet.testing.images import as_docker, file_layer, plain_layer, tiny_image
 from pullet.testing.registry_faults import FakeAuth, Fault
 
 pytestmark = pytest.mark.root
+MISSING = f"sha256:{'0' * 64}"
 
 SETTINGS = RegistrySettings(
     retry=RetryLimits(first_pause_seconds=0.01), download=DownloadLimits(max_resumes=2, progress_bytes=1000)
@@ -490,6 +493,54 @@ class OneImage:
     def resolve(self, host: str, repository: str, identifier: str) -> Descriptor | None:
         found = (host, repository, identifier) == (self._host, "library/nginx", "1.17.1")
         return self._descriptor if found else None
+
+
+class TestNearestTags:
+    async def test_what_there_is_instead(self, service: EngineImageService, registry: FakeRegistry) -> None:
+        for tag in ("1.17.1", "1.17.2", "1.16", "stable"):
+            push(registry, tiny_image(), tag)
+        assert list(await service.nearest_tags(ImageSpec("nginx:1.17.5"), None)) == ["1.17.1", "1.17.2", "1.16"]
+        assert list(await service.nearest_tags(ImageSpec("nginx:1.17.1"), None)) == []
+        assert list(await service.nearest_tags(ImageSpec(f"nginx@{MISSING}"), None)) == []
+        assert registry.requests() == ["GET /v2/library/nginx/tags/list"] * 2
+
+    @pytest.mark.parametrize("fault", [Fault(status=401), Fault(status=404), Fault(body=b"<html>", status=200)])
+    async def test_it_never_fails(self, service: EngineImageService, registry: FakeRegistry, fault: Fault) -> None:
+        registry.inject(fault)
+        assert list(await service.nearest_tags(ImageSpec("nginx:1.17.5"), None)) == []
+        assert list(await service.nearest_tags(ImageSpec("Nginx:1.17.5"), None)) == []
+
+    async def test_who_asks_waits_no_longer_than_a_moment(
+        self, service: EngineImageService, registry: FakeRegistry
+    ) -> None:
+        registry.inject(Fault(delay_seconds=30))
+        async with asyncio.timeout(5):
+            assert list(await service.nearest_tags(ImageSpec("nginx:1.17.5"), None)) == []
+
+    async def test_the_pull_command_names_them(self, service: EngineImageService, registry: FakeRegistry) -> None:
+        push(registry, tiny_image())
+        images = NodeImages(images=service, clock=SystemClock())
+        with pytest.raises(NotFoundError) as caught:
+            [message async for message in images.pull("nginx:1.17.5")]
+        assert caught.value.next_step == (
+            "check the name and tag, or push the image; the nearest tags there are 1.17.1"
+        )
+
+    async def test_why_names_them_beside_the_newest_pass(
+        self, service: EngineImageService, registry: FakeRegistry
+    ) -> None:
+        push(registry, tiny_image())
+        text = 'Back-off pulling image "nginx:1.17.5": ErrImagePull: ...: docker.io/library/nginx:1.17.5: not found'
+        passes = [
+            {"container": "a", "image": "nginx:1.17.5", "error": text, "next_step": "check"},
+            {"container": "a", "image": "nginx:1.17.5", "error": text, "next_step": "check"},
+            {"container": "b", "image": "nginx:1.17.5", "error": text, "next_step": ""},
+            {"container": "c", "image": "nginx:1.17.6", "error": "no answer", "next_step": "wait"},
+        ]
+        await add_nearest_tags(passes, service)
+        sentence = "the nearest tags there are 1.17.1"
+        assert [one["next_step"] for one in passes] == [f"check; {sentence}", "check", sentence, "wait"]
+        assert len(registry.log) == 1
 
 
 class TestShortNames:

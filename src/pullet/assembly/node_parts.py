@@ -20,6 +20,7 @@ from pullet.config import Settings
 from pullet.control.images import NodeImages
 from pullet.control.maintenance import NodeMaintenance
 from pullet.control.server import NodeControl
+from pullet.control.tag_advice import add_nearest_tags
 from pullet.credentials.keyring import Keyring
 from pullet.engine.engine import Engine
 from pullet.engine.pull_plan import LocalSource
@@ -48,7 +49,9 @@ class NodeParts:
 
         async def why(namespace: str, pod: str, container: str) -> list[dict[str, Any]]:
             passes = await self.journal.passes(namespace, pod, container or None, limit=500)
-            return [one.to_json() for one in passes]
+            answer = [one.to_json() for one in passes]
+            await add_nearest_tags(answer, self.engine.images)
+            return answer
 
         images = NodeImages(images=self.engine.images, clock=clock, credentials=node_credentials(self.keyring))
         maintenance = NodeMaintenance(

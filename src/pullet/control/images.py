@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from pullet.control.protocol import ImageRow, LayerLine, ProgressMessage, PulledMessage
+from pullet.control.tag_advice import with_nearest_tags
 from pullet.cri.errors import CriError
 from pullet.cri.extensions import PullProgress, PullProgressUpdate, PullReport, ReportingPull
 from pullet.cri.image_types import AuthConfig, Image, ImageSpec
@@ -107,7 +108,7 @@ class NodeImages:
                 pull.errors.append(error)
             else:
                 return
-        raise pull.errors[-1]
+        raise await with_nearest_tags(pull.errors[-1], self._images, wanted, candidates[-1])
 
     def progress(self) -> list[ProgressMessage]:
         """Every pull under way on this node, now; nothing where the runtime does not tell."""

@@ -102,6 +102,15 @@ class ReportingPull(Protocol):
         ...
 
 
+@runtime_checkable
+class TagSuggestions(Protocol):
+    """Knows what a repository has instead of a missing tag."""
+
+    async def nearest_tags(self, image: ImageSpec, auth: AuthConfig | None) -> Sequence[str]:
+        """A few tags like that of `image`, nearest first; asks the registry, for three seconds at most, never fails."""
+        ...
+
+
 class StreamIO(Protocol):
     """The far end of an exec or attach: bytes both ways, terminal size changes."""
 

@@ -25,13 +25,15 @@ from pullet.engine.pull_plan import LocalSource
 from pullet.engine.pull_progress import PullBoard
 from pullet.engine.store_maintenance import EngineStoreMaintenance
 from pullet.kit.clock import Clock
-from pullet.kit.worker_threads import WorkerThreads
+from pullet.kit.worker_threads import StopFlag, WorkerThreads
 from pullet.oci.digest import ImageID
 from pullet.oci.image_config import decode_image_config
+from pullet.oci.nearest_tags import nearest_tags
 from pullet.oci.platform import Platform, parse_platform
 from pullet.oci.reference import Reference, ReferenceInvalidError, parse_normalized
 from pullet.registry.client import RegistryClient
-from pullet.registry.errors import HostsConfigError
+from pullet.registry.errors import HostsConfigError, RegistryError
+from pullet.registry.transport import Caller
 from pullet.store.images import ImageRecord
 from pullet.store.leases import LeaseKind
 from pullet.store.store import Store
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 _ID: Final = re.compile(r"(?:sha256:)?([a-f0-9]{6,64})")
 _FULL_ID_LENGTH: Final = 64
+NEAREST_TAGS_SECONDS: Final = 3.0
 
 
 class EngineImageService(EngineStoreMaintenance):
@@ -110,6 +113,22 @@ class EngineImageService(EngineStoreMaintenance):
         if outcome.error is not None:
             raise outcome.error
         return outcome.report.image_ref
+
+    async def nearest_tags(self, image: ImageSpec, auth: AuthConfig | None) -> Sequence[str]:
+        try:
+            async with asyncio.timeout(NEAREST_TAGS_SECONDS):
+                return await self._threads.run_stoppable(lambda stop: self._nearest_tags(image.image, auth, stop))
+        except (TimeoutError, CriError, RegistryError):
+            return ()
+
+    def _nearest_tags(self, image: str, auth: AuthConfig | None, stop: StopFlag) -> Sequence[str]:
+        reference = self._reference(image)
+        if reference.tag is None or reference.digest is not None:
+            return ()
+        is_alias = reference.repository != parse_normalized(image).repository
+        credential = to_credential(auth, reference.domain, must_name_server=is_alias)
+        tags = self._registry.list_tags(reference, Caller(credential=credential, stop=stop))
+        return nearest_tags(reference.tag, tags) if reference.tag not in tags else ()
 
     async def remove_image(self, image: ImageSpec) -> None:
         def remove() -> None:
