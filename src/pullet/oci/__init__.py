@@ -1,5 +1,5 @@
 """OCI image-, distribution- and runtime-spec words: pure values, no I/O.
 
 Modules, in reading order: digest, reference, mediatype, platform, descriptor, manifest, image_config, identity,
-distribution, layer_entry, image_builder.
+distribution, layer_entry, nearest_tags, image_builder.
 """
