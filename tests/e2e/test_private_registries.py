@@ -1,0 +1,222 @@
+"""A private registry, from the user's side: secrets, logins, who may use what is there, and where no secret may be.
+
+One node, one htpasswd registry, the steps in order; at the end every place that could have kept a secret is searched.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.harness import Pullet, running, scratch_directory
+from tests.golden.registry_process import docker_registry
+
+from pullet.testing.images import busybox_image, push_image
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
+
+PASSWORD, WRONG = "s3cret", "wr0ng-and-pl4nted"
+PLANTED = (
+    PASSWORD,
+    WRONG,
+    base64.b64encode(f"alice:{PASSWORD}".encode()).decode(),
+    base64.b64encode(f"alice:{WRONG}".encode()).decode().rstrip("="),
+)
+
+
+@dataclass
+class ProcessArguments:
+    """Command lines and environments of pullet's processes, sampled while the tests run."""
+
+    root: Path
+    seen: set[bytes] = field(default_factory=set)
+    _done: threading.Event = field(default_factory=threading.Event)
+
+    def watch(self) -> None:
+        while not self._done.wait(0.02):
+            for process in Path("/proc").iterdir():
+                if not process.name.isdigit():
+                    continue
+                try:
+                    words = (process / "cmdline").read_bytes()
+                    if b"pullet" in words and b"kubectl" not in words:
+                        self.seen.add(words + (process / "environ").read_bytes())
+                except OSError:
+                    continue  # it ended while we looked
+
+    def stop(self) -> None:
+        self._done.set()
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    pullet: Pullet
+    host: str
+    arguments: ProcessArguments
+
+    @property
+    def image(self) -> str:
+        return f"{self.host}/team/app:1.0"
+
+    def run_pod(self, name: str, *, secret: str = "", policy: str = "IfNotPresent") -> None:
+        pod: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name},
+            "spec": {
+                "terminationGracePeriodSeconds": 0,
+                "containers": [{"name": "c", "image": self.image, "imagePullPolicy": policy}],
+            },
+        }
+        if secret:
+            pod["spec"]["imagePullSecrets"] = [{"name": secret}]
+        self.pullet.kubectl("apply", "-f", "-", stdin=json.dumps(pod)).ok()
+
+    def wait_for(self, name: str, want: str, *, seconds: float = 20) -> str:
+        """Wait until the container runs (`running`) or waits with a reason; gives the waiting message."""
+        deadline = time.monotonic() + seconds
+        state: dict[str, Any] = {}
+        while time.monotonic() < deadline:
+            pod = json.loads(self.pullet.kubectl("get", "pod", name, "-o", "json").ok())
+            for status in pod["status"].get("containerStatuses", ()):
+                state = status["state"]
+                if want in state:
+                    return ""
+                if state.get("waiting", {}).get("reason") == want:
+                    return str(state["waiting"].get("message", ""))
+            time.sleep(0.1)
+        raise AssertionError(f"pod {name} is not {want} but {state}")
+
+    def create_secret(self, name: str, password: str) -> None:
+        self.pullet.kubectl(
+            "create", "secret", "docker-registry", name, f"--docker-server={self.host}",
+            "--docker-username=alice", f"--docker-password={password}",
+        ).ok()  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with scratch_directory("private") as directory, docker_registry(directory / "registry", with_password=True) as hub:
+        push_image(f"http://127.0.0.1:{hub.port}", "team/app", "1.0", busybox_image(), user=("alice", PASSWORD))
+        arguments = ProcessArguments(directory / "root")
+        watcher = threading.Thread(target=arguments.watch)
+        watcher.start()
+        try:
+            pullet = Pullet(directory / "root", arguments=["--log-level", "debug"])
+            with running(pullet):
+                yield World(pullet=pullet, host=f"127.0.0.1:{hub.port}", arguments=arguments)
+        finally:
+            arguments.stop()
+            watcher.join()
+
+
+def test_a_private_registry_step_by_step(world: World) -> None:
+    without_a_secret_the_pull_is_refused_and_the_next_step_told(world)
+    a_wrong_secret_is_refused(world)
+    the_right_secret_pulls(world)
+    the_image_is_no_free_gift_for_other_pods(world)
+    a_login_of_the_node_opens_it_for_every_pod(world)
+    images_in_use_stay_and_the_plan_says_so(world)
+    no_secret_is_anywhere_but_where_it_must_be(world)
+
+
+def without_a_secret_the_pull_is_refused_and_the_next_step_told(world: World) -> None:
+    world.run_pod("without")
+    message = world.wait_for("without", "ErrImagePull")
+    assert "no basic auth credentials" in message
+    why = world.pullet.pullet("why", "without").ok()
+    assert "add an imagePullSecret for this registry" in why
+
+
+def a_wrong_secret_is_refused(world: World) -> None:
+    world.create_secret("wrong", WRONG)
+    world.run_pod("wrong", secret="wrong")
+    world.wait_for("wrong", "ErrImagePull")
+    why = json.loads(world.pullet.pullet("why", "wrong", "-o", "json").ok())
+    assert "renew the pull secret" in why[0]["next_step"]
+
+
+def the_right_secret_pulls(world: World) -> None:
+    world.create_secret("right", PASSWORD)
+    world.run_pod("right", secret="right")
+    world.wait_for("right", "running")
+    (last,) = json.loads(world.pullet.pullet("why", "right", "-o", "json").ok())
+    assert last["outcome"] == "pulled"
+    assert last["credential"] == f"secret default/right (key {world.host})"
+    assert len(last["credential_fingerprint"]) == 12
+
+
+def the_image_is_no_free_gift_for_other_pods(world: World) -> None:
+    access = json.loads(world.pullet.pullet("images", "access", world.image, "-o", "json").ok())
+    assert access["who"] == "pods with a credential on record"
+    assert access["recorded"] == [{"name": f"{world.host}/team/app", "openers": ["secret default/right"]}]
+    world.run_pod("thief")
+    world.wait_for("thief", "ErrImagePull")
+    world.run_pod("friend", secret="right")
+    world.wait_for("friend", "running")
+    (last,) = json.loads(world.pullet.pullet("why", "friend", "-o", "json").ok())
+    assert last["outcome"] == "used-local"
+
+
+def a_login_of_the_node_opens_it_for_every_pod(world: World) -> None:
+    refused = world.pullet.pullet("login", world.host, "-u", "alice", "--password-stdin", stdin=WRONG)
+    assert refused.code == 1
+    assert "check user and password" in refused.stderr
+    world.pullet.pullet("login", world.host, "-u", "alice", "--password-stdin", stdin=PASSWORD).ok()
+    world.run_pod("node-login", policy="Always")
+    world.wait_for("node-login", "running")
+    access = json.loads(world.pullet.pullet("images", "access", world.image, "-o", "json").ok())
+    assert access["who"] == "every pod"
+    world.run_pod("anybody")
+    world.wait_for("anybody", "running")
+    world.pullet.pullet("logout", world.host).ok()
+    assert world.pullet.pullet("images", "pull", world.image).code == 1
+
+
+def images_in_use_stay_and_the_plan_says_so(world: World) -> None:
+    plan = json.loads(world.pullet.pullet("images", "gc", "--all", "--plan", "-o", "json").ok())
+    (verdict,) = plan["images"]
+    assert not verdict["is_removed"]
+    assert verdict["why"].startswith("in use by a container of pod default/")
+    assert "the store is in order" in world.pullet.pullet("store", "check").ok()
+
+
+def no_secret_is_anywhere_but_where_it_must_be(world: World) -> None:
+    pullet = world.pullet
+    listings: tuple[tuple[str, ...], ...] = (
+        ("get", "pods,events,nodes,serviceaccounts", "-A", "-o", "json"),
+        ("get", "--raw", "/metrics"),
+        ("describe", "pods", "-A"),
+    )
+    for words in listings:
+        assert_nothing_planted(f"kubectl {' '.join(words)}", pullet.kubectl(*words).stdout.encode())
+    assert_nothing_planted("described secrets", pullet.kubectl("describe", "secrets").ok().encode())
+    for pod in ("without", "wrong", "right", "friend", "node-login"):
+        assert_nothing_planted("why", pullet.pullet("why", pod, "--all", "-o", "json").ok().encode())
+    listings = (("images", "ls"), ("images", "df"), ("status",), ("images", "access", world.image))
+    for words in listings:
+        assert_nothing_planted(" ".join(words), pullet.pullet(*words, "-o", "json").ok().encode())
+    assert_nothing_planted("the log", pullet.log_path.read_bytes())
+    assert world.arguments.seen
+    for seen in world.arguments.seen:
+        assert_nothing_planted("process arguments and environments", seen)
+    searched = 0
+    for path in world.pullet.root.rglob("*"):
+        inside = path.relative_to(world.pullet.root).parts
+        if inside[0] == "apiserver" or "ns" in inside or not path.is_file() or path.is_symlink():
+            continue  # the API server keeps Secrets, as etcd does; name spaces have no bytes
+        searched += 1
+        assert_nothing_planted(str(path), path.read_bytes())
+    assert searched > 10
+
+
+def assert_nothing_planted(where: str, data: bytes) -> None:
+    found = [secret for secret in PLANTED if secret.encode() in data]
+    assert not found, f"{where} holds a secret"
