@@ -115,6 +115,8 @@ class Cluster:
             port=settings.port,
             admission_plugins=list(settings.enable_admission_plugins),
         )
+        # Bound for a moment only: whoever has the port is named before anything is made.
+        bind_tcp(settings.listen_address, settings.port, what="the API server", option="--port").close()
         return ApiServer(root=self._root / "apiserver", settings=api_settings, clock=self._clock)
 
     async def _write_kubeconfigs(self, api: ApiServer, threads: WorkerThreads) -> dict[str, Path]:

@@ -65,7 +65,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except PulletError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {getattr(error, 'message', error)}", err=True)
         for label in ("cause", "next_step"):
             if text := getattr(error, label, ""):
                 click.echo(f"  {label.replace('_', ' ')}: {text}", err=True)

@@ -41,6 +41,7 @@ def error_message(error: PulletError) -> ErrorMessage:
     """The message for a failure, with cause and next step where the runtime gave them."""
     message = ErrorMessage(kind="error", reason=error.reason, message=str(error))
     if isinstance(error, CriError):
+        message["message"] = error.message  # a person at a terminal has no use for the gRPC code around it
         message["cause"] = error.cause
         message["next_step"] = error.next_step
     return message
