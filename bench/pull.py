@@ -36,6 +36,7 @@ from pullet.store.mounts import unmount_all_below
 
 TICK = os.sysconf("SC_CLK_TCK")
 PARTIAL = {"python": "python-v2"}
+OURS = ("pullet", "pullet-node")  # the command alone, and the command asking a running node
 KINDS = ("cold", "warm", "last layer changed")
 
 
@@ -131,6 +132,7 @@ def race(options: argparse.Namespace, pullers: list[Puller], images: list[str], 
                             pulls.append(("last layer changed", PARTIAL[image]))
                         for kind, name in pulls:
                             rows.append(measure(puller, registry, root, name, kind, run, log))
+                            keep(options.json, rows[-1])
                     except (RuntimeError, OSError) as error:
                         print(f"FAILED {error}", flush=True)
                         failed.add((puller.name, image))
@@ -142,29 +144,38 @@ def race(options: argparse.Namespace, pullers: list[Puller], images: list[str], 
     return rows
 
 
-def report(rows: list[Row], pullers: list[Puller]) -> None:
-    columns = "n | wall s (min..max) | CPU s | written MB | peak MB | requests | body MB | ours ÷ it"
-    print(f"\n| image | pull | tool | {columns} |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
+def keep(path: Path | None, row: Row) -> None:
+    """Append one measured pull, so that a run cut short is not lost."""
+    if path is not None:
+        with path.open("a") as file:
+            file.write(json.dumps(asdict(row)) + "\n")
+
+
+def report(rows: list[Row]) -> None:
+    """The table: medians, and the median of the ratios inside each run."""
+    columns = "n | wall s (min..max) | CPU s | written MB | peak MB | requests | body MB"
+    print(f"\n| image | pull | tool | {columns} | " + " | ".join(f"{name} ÷ it" for name in OURS) + " |")
+    print("|---" * (10 + len(OURS)) + "|")
     for kind in KINDS:
         for image in dict.fromkeys(row.image for row in rows if row.kind == kind):
-            ours = {row.run: row for row in rows if (row.tool, row.kind, row.image) == ("pullet", kind, image)}
-            for puller in pullers:
-                mine = {row.run: row for row in rows if (row.tool, row.kind, row.image) == (puller.name, kind, image)}
-                if not mine:
-                    continue
+            here = [row for row in rows if (row.kind, row.image) == (kind, image)]
+            for tool in dict.fromkeys(row.tool for row in here):
+                mine = {row.run: row for row in here if row.tool == tool}
                 values = list(mine.values())
                 walls = [row.wall_seconds for row in values]
-                pairs = [ours[run].wall_seconds / mine[run].wall_seconds for run in mine if run in ours]
-                ratio = f"**{statistics.median(pairs):.2f}**" if pairs and puller.name != "pullet" else ""
+                ratios = []
+                for name in OURS:
+                    ours = {row.run: row.wall_seconds for row in here if row.tool == name}
+                    pairs = [ours[run] / row.wall_seconds for run, row in mine.items() if run in ours]
+                    ratios.append(f"**{statistics.median(pairs):.2f}**" if pairs and tool not in OURS else "")
                 print(
-                    f"| {image} | {kind} | {puller.name} | {len(values)} "
+                    f"| {image} | {kind} | {tool} | {len(values)} "
                     f"| {statistics.median(walls):.2f} ({min(walls):.2f}..{max(walls):.2f}) "
                     f"| {statistics.median(row.cpu_seconds for row in values):.2f} "
                     f"| {statistics.median(row.written_bytes for row in values) / 1e6:.0f} "
                     f"| {statistics.median(row.peak_bytes for row in values) / 1e6:.0f} "
                     f"| {statistics.median(row.requests for row in values):.0f} "
-                    f"| {statistics.median(row.body_bytes for row in values) / 1e6:.2f} | {ratio} |"
+                    f"| {statistics.median(row.body_bytes for row in values) / 1e6:.2f} | {' | '.join(ratios)} |"
                 )
 
 
@@ -208,7 +219,7 @@ def main(argv: list[str]) -> None:
         "--fresh", type=Path, default=Path(tempfile.gettempdir()), help="where the files of fresh file systems lie"
     )
     parser.add_argument("--fresh-size", default="9G")
-    parser.add_argument("--json", type=Path, help="append every measured pull here")
+    parser.add_argument("--json", type=Path, help="append every pull here as it is measured")
     options = parser.parse_args(argv)
     if os.geteuid():
         raise SystemExit("the pull race mounts file systems: run it as root")
@@ -232,8 +243,5 @@ def main(argv: list[str]) -> None:
             rows = race(options, pullers, images, registry)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    if options.json:
-        with options.json.open("a") as file:
-            file.writelines(json.dumps(asdict(row)) + "\n" for row in rows)
-    report(rows, pullers)
+    report(rows)
     report_limits(options.fresh)
