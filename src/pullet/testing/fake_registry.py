@@ -50,12 +50,14 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
     tls: ssl.SSLContext | None = None
 
-    def __init__(self, registry: FakeRegistry) -> None:
+    def __init__(self, registry: FakeRegistry, address: str) -> None:
+        if ":" in address:
+            self.address_family = socket.AF_INET6
         self.registry = registry
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
         self.connections = 0
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__((address, 0), _Handler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         with self._open_lock:
@@ -86,9 +88,11 @@ class _Server(ThreadingHTTPServer):
 
 
 class FakeRegistry:
-    """A registry on a free port of 127.0.0.1. Thread-safe; a context manager, also `async with`."""
+    """A registry on a free port of 127.0.0.1 (or `address`). Thread-safe; a context manager, also `async with`."""
 
-    def __init__(self, *, auth: FakeAuth | None = None, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, *, auth: FakeAuth | None = None, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1"
+    ) -> None:
         self.auth = auth
         self.closing = threading.Event()
         self._lock = threading.Lock()
@@ -97,7 +101,8 @@ class FakeRegistry:
         self._manifests: dict[tuple[str, str], tuple[str, bytes]] = {}  # (repository, tag or digest)
         self._faults: list[Fault] = []
         self._log: list[LoggedRequest] = []
-        self._server = _Server(self)
+        self._address = f"[{address}]" if ":" in address else address
+        self._server = _Server(self, address)
         self._server.tls = tls
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="fake-registry")
 
@@ -130,7 +135,7 @@ class FakeRegistry:
     @property
     def host(self) -> str:
         """`127.0.0.1:port`, the domain of references to it."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self._address}:{self.port}"
 
     @property
     def url(self) -> str:

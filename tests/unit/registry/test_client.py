@@ -749,6 +749,76 @@ def test_hosts_toml_is_obeyed_end_to_end(tmp_path: Path, registry: FakeRegistry)
     assert registry.log[0].headers["x-team"] == "a"
 
 
+class TestCapabilities:
+    """A mirror that may pull, but not say what a tag stands for."""
+
+    @pytest.fixture
+    def client(self, tmp_path: Path, registry: FakeRegistry, mirror: FakeRegistry) -> Iterator[RegistryClient]:
+        (tmp_path / "docker.io").mkdir()
+        (tmp_path / "docker.io" / "hosts.toml").write_text(
+            f'server = "{registry.url}"\n[host."{mirror.url}"]\ncapabilities = ["pull"]\n'
+        )
+        hosts = HostsConfig(certs_directories=(tmp_path,))
+        with closing(RegistryClient(hosts, clock=SystemClock(), settings=QUICK)) as client:
+            yield client
+
+    def test_tags_are_resolved_elsewhere_and_content_comes_from_it(
+        self, client: RegistryClient, registry: FakeRegistry, mirror: FakeRegistry
+    ) -> None:
+        push(mirror, "old")
+        image = push(registry, "new")
+        mirror.push(image, "library/nginx")
+        resolved = client.resolve(NGINX, Caller())
+        assert resolved.descriptor.digest == image.descriptor.digest
+        assert mirror.log == ()
+        client.fetch_manifest(NGINX, resolved.descriptor, Caller())
+        layer = add_blob(mirror, b"layer")
+        assert read_all(client, layer) == b"layer"
+        assert registry.requests() == ["HEAD /v2/library/nginx/manifests/1.17.1"]
+        assert len(mirror.log) == 2
+
+    def test_a_digest_may_be_asked_of_it(
+        self, client: RegistryClient, registry: FakeRegistry, mirror: FakeRegistry
+    ) -> None:
+        image = push(mirror)
+        client.resolve(Reference("docker.io", "library/nginx", digest=image.descriptor.digest), Caller())
+        assert registry.log == ()
+
+    def test_what_it_lacks_comes_from_the_registry(
+        self, client: RegistryClient, registry: FakeRegistry, mirror: FakeRegistry
+    ) -> None:
+        layer = add_blob(registry, b"layer")
+        assert read_all(client, layer) == b"layer"
+        assert [one.status for one in mirror.log] == [404]
+
+    def test_tags_for_advice_are_not_its_either(
+        self, client: RegistryClient, registry: FakeRegistry, mirror: FakeRegistry
+    ) -> None:
+        push(mirror, tag="old")
+        push(registry, tag="new")
+        assert client.list_tags(NGINX, Caller()) == ("new",)
+
+
+def test_without_any_endpoint_that_may(tmp_path: Path) -> None:
+    (tmp_path / "docker.io").mkdir()
+    (tmp_path / "docker.io" / "hosts.toml").write_text('server = "http://127.0.0.1:1"\ncapabilities = ["push"]\n')
+    with (
+        closing(RegistryClient(HostsConfig(certs_directories=(tmp_path,)), clock=SystemClock())) as client,
+        pytest.raises(RegistryError, match=r"no endpoint of docker.io may resolve: see its hosts.toml"),
+    ):
+        client.resolve(NGINX, Caller())
+
+
+def test_ipv6_registries() -> None:
+    with FakeRegistry(address="::1") as registry:
+        registry.push(tiny_image(), "app", "1")
+        with closing(RegistryClient(HostsConfig(), clock=SystemClock())) as client:
+            resolved = client.resolve(parse_normalized(f"{registry.host}/app:1"), Caller())
+        assert registry.host.startswith("[::1]:")
+        assert resolved.endpoint.host == registry.host
+        assert registry.log[0].headers["host"] == registry.host
+
+
 def test_large_layers_do_not_gather_in_memory(client: RegistryClient, registry: FakeRegistry) -> None:
     layer = file_layer({"big": blob(3_000_000)})
     descriptor = add_blob(registry, layer.blob)

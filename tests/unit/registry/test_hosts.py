@@ -109,6 +109,45 @@ def test_a_full_hosts_toml(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "base"),
+    [
+        ('server = "https://a.io/team"', "https://a.io/team/v2"),
+        ('server = "https://a.io/team/v2"', "https://a.io/team/v2"),
+        ('server = "https://a.io/v2/"', "https://a.io/v2"),
+        ('server = "https://a.io/team"\noverride_path = true', "https://a.io/team"),
+        ('server = "a.io"', "https://a.io/v2"),
+        ('server = "http://[::1]:5000"', "http://[::1]:5000/v2"),
+        ("", "https://b.io/v2"),
+    ],
+)
+def test_paths_of_servers(tmp_path: Path, text: str, base: str) -> None:
+    write(tmp_path, "b.io", text)
+    assert [one.base for one in endpoints(tmp_path, "b.io")] == [base]
+
+
+def test_settings_of_the_server_are_its_own(tmp_path: Path) -> None:
+    directory = write(
+        tmp_path,
+        "b.io",
+        'server = "https://b.io"\nca = ["a.pem", "b.pem"]\nclient = ["one.pem", "two.pem"]\nskip_verify = true\n'
+        'dial_timeout = "500ms"\ncapabilities = ["pull", "resolve"]\n[header]\nX-One = "1"\n[host."https://m.io"]\n',
+    )
+    mirror, server = endpoints(tmp_path, "b.io")
+    assert mirror == Endpoint(base="https://m.io/v2", namespace="b.io")
+    assert server == Endpoint(
+        base="https://b.io/v2",
+        capabilities=frozenset({"pull", "resolve"}),
+        tls=TlsSettings(
+            ca_files=(directory / "a.pem", directory / "b.pem"),
+            client_pairs=((directory / "one.pem",) * 2, (directory / "two.pem",) * 2),
+            skip_verify=True,
+        ),
+        headers=(("X-One", "1"),),
+        dial_timeout_seconds=0.5,
+    )
+
+
 def test_an_endpoint_is_not_asked_twice(tmp_path: Path) -> None:
     write(tmp_path, "registry.example.com", 'server = "http://127.0.0.1:5001"\n[host."http://127.0.0.1:5001"]\n')
     (only,) = endpoints(tmp_path, "registry.example.com")
@@ -167,6 +206,7 @@ def test_dockers_certificate_directories(tmp_path: Path) -> None:
             '\'capabilities\' must be a list of "pull", "resolve" and "push"',
         ),
         ('[host."https://m"]\ndial_timeout = "soon"', "'dial_timeout' must be a duration such as \"5s\", not 'soon'"),
+        ('[host."https://m"]\nrewrite = {a = "b"}', "unknown key 'rewrite'"),
         ('[host."https://m"]\nclient = 3', "'client' must be a path"),
         ('[host."https://m"]\nca = [3]', "'ca' must be a string or a list of strings"),
         ('[host."https://m"]\nheader = "x"', "'header' must be a table"),
