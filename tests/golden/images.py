@@ -153,9 +153,8 @@ class Pusher:
             return
         _, headers = self._send("POST", f"/v2/{repository}/blobs/uploads/", b"")
         location = headers["Location"].partition(f"127.0.0.1:{self._connection.port}")[2] or headers["Location"]
-        self._send(
-            "PUT", f"{location}&digest={digest_of(blob)}", blob, {"Content-Type": "application/octet-stream"}, want=201
-        )
+        target = f"{location}{'&' if '?' in location else '?'}digest={digest_of(blob)}"
+        self._send("PUT", target, blob, {"Content-Type": "application/octet-stream"}, want=201)
 
     def _put_manifest(self, repository: str, reference: str, body: bytes, media_type: str) -> None:
         self._send("PUT", f"/v2/{repository}/manifests/{reference}", body, {"Content-Type": media_type}, want=201)
