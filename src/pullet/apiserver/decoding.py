@@ -82,7 +82,19 @@ class Decoded:
 
 
 class TypeMismatchError(Exception):
-    """A value of the wrong JSON type; the text is Go's."""
+    """A value of the wrong JSON type; the text is Go's JSON decoder's, `converted` that of Go's converter of maps."""
+
+    def __init__(self, text: str, converted: str = "") -> None:
+        super().__init__(text)
+        self.converted = converted or text
+
+
+class WrongTypeError(BadRequestError):
+    """A body with a value of the wrong type."""
+
+    def __init__(self, kind: str, version: str, mismatch: TypeMismatchError) -> None:
+        super().__init__(f'{kind} in version "{version}" cannot be handled as a {kind}: {mismatch}')
+        self.mismatch = mismatch
 
 
 def parse_body(data: bytes, content_type: str, schemas: Schemas) -> Any:
@@ -202,7 +214,7 @@ class SchemaDecoder:
         try:
             obj = walk.object(value, self._schemas.definitions[definition], _struct(definition), "", "")
         except TypeMismatchError as error:
-            raise BadRequestError(f'{kind} in version "{version}" cannot be handled as a {kind}: {error}') from error
+            raise WrongTypeError(kind, version, error) from error
         obj["apiVersion"], obj["kind"] = api_version, kind
         return Decoded(obj, walk.unknown)
 
@@ -339,11 +351,34 @@ class _Walk:
 
     def _mismatch(self, value: Any, struct: str, go_path: str, go_type: str) -> None:
         raise TypeMismatchError(
-            f"json: cannot unmarshal {_json_type(value)} into Go struct field {struct}{go_path} of type {go_type}"
+            f"json: cannot unmarshal {_json_type(value)} into Go struct field {struct}{go_path} of type {go_type}",
+            _converter_text(value, go_type),
         )
 
 
 _QUANTITY = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+
+
+_GO_VALUES = {
+    "bool": "bool", "string": "string", "number": "int64", "array": "[]interface {}",
+    "object": "map[string]interface {}",
+}  # fmt: skip
+
+
+def _converter_text(value: Any, go_type: str) -> str:
+    """What Go's converter of maps says of `value` where a `go_type` should be.
+
+    Source: apimachinery pkg/runtime/converter.go, fromUnstructured.
+    """
+    have = "float64" if isinstance(value, float) else _GO_VALUES[_json_type(value)]
+    kind = have.partition("[")[0] or "slice"
+    if go_type.startswith("map["):
+        return f"cannot restore map from {kind}"
+    if go_type.startswith("[]"):
+        return f"cannot restore slice from {kind}"
+    if go_type.startswith("v1.") and go_type not in _GO_TYPES.values():
+        return f"cannot restore struct from: {kind}"
+    return f"cannot convert {have} to {go_type}"
 
 
 def _zero(schema: Schema) -> Any:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from pullet.apiserver.decoding import parse_json, parse_yaml
+from pullet.apiserver.decoding import WrongTypeError, parse_json, parse_yaml
+from pullet.apiserver.records import encode_json
 from pullet.apiserver.schemas import Schemas
 from pullet.base.jsonvalue import JsonObject
+from pullet.kube.field_error import invalid
 from pullet.kube.patch import PatchError, json_patch, merge_patch
 from pullet.kube.scheme import Resource
 from pullet.kube.status import BadRequestError, InvalidError, UnsupportedMediaTypeError
@@ -55,6 +57,29 @@ def parse_patch(kind: PatchType, body: bytes) -> Any:
     elif not isinstance(value, dict):
         raise BadRequestError("error decoding patch: the patch must be an object")
     return value
+
+
+def unfit_patch(kind: PatchType, patch: Any, changed: JsonObject, error: WrongTypeError) -> InvalidError:
+    """The error of a patch that leaves a value of the wrong type."""
+    is_strategic = kind is PatchType.STRATEGIC
+    shown = go_text(patch) if is_strategic else encode_json(changed).decode()
+    why = error.mismatch.converted if is_strategic else str(error.mismatch)
+    return InvalidError.on("", "", "", [invalid("patch", shown, why)])
+
+
+def go_text(value: Any) -> str:
+    """The value as Go prints it with %v: `map[spec:map[replicas:x]]`."""
+    match value:
+        case None:
+            return "<nil>"
+        case bool():
+            return "true" if value else "false"
+        case dict():
+            return f"map[{' '.join(f'{key}:{go_text(item)}' for key, item in sorted(value.items()))}]"
+        case list():
+            return f"[{' '.join(go_text(item) for item in value)}]"
+        case _:
+            return str(value)
 
 
 def apply_patch(kind: PatchType, current: JsonObject, patch: Any, resource: Resource, schemas: Schemas) -> JsonObject:

@@ -51,20 +51,10 @@ class Selection:
         """
         try:
             labels = parse_label_selector(request.query.get("labelSelector"))
-        except SelectorError as error:
-            raise BadRequestError(f"unable to parse requirement: {error}") from error
-        try:
             fields = parse_field_selector(request.query.get("fieldSelector"))
             fields.check(request.resource.field_labels)
         except SelectorError as error:
-            text = str(error)
-            if text.startswith("field label not supported"):
-                raise BadRequestError(text) from error
-            raise BadRequestError(
-                f"Unable to find {quote(str(request.resource))} that match label selector "
-                f"{quote(request.query.get('labelSelector'))}, field selector "
-                f"{quote(request.query.get('fieldSelector'))}: {text}"
-            ) from error
+            raise BadRequestError(str(error)) from error
         if request.name:  # a watch of one object by its path
             fields = FieldSelector((*fields.terms, *parse_field_selector(f"metadata.name={request.name}").terms))
         return cls(request.resource, request.namespace, labels, fields)

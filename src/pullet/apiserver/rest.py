@@ -11,8 +11,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from pullet.apiserver.decoding import JSON, SchemaDecoder, parse_body
-from pullet.apiserver.patching import PatchType, apply_patch, parse_patch, patch_type_of
+from pullet.apiserver.decoding import JSON, SchemaDecoder, WrongTypeError, parse_body
+from pullet.apiserver.patching import PatchType, apply_patch, parse_patch, patch_type_of, unfit_patch
 from pullet.apiserver.reading import Page, Reader
 from pullet.apiserver.records import Record, encode_json, mutable_copy
 from pullet.apiserver.representation import Accepted, accepted_form, metadata_list, metadata_only
@@ -199,7 +199,10 @@ class RestHandler:
             meta = changed.get("metadata")
             if not isinstance(meta, dict):
                 raise BadRequestError("the patch leaves no metadata")
-            obj = self.shape(changed, info, context)
+            try:
+                obj = self.shape(changed, info, context)
+            except WrongTypeError as error:
+                raise unfit_patch(kind, patch, changed, error) from error
             self._check_name(obj, info)
             asked = patch.get("metadata", {}) if isinstance(patch, dict) else None
             if isinstance(asked, dict) and not asked.get("resourceVersion"):

@@ -230,6 +230,11 @@ SUBJECTACCESSREVIEWS = Resource(
     group="authorization.k8s.io", version="v1", plural="subjectaccessreviews", singular="subjectaccessreview",
     kind="SubjectAccessReview", namespaced=False, verbs=VIRTUAL_VERBS,
 )  # fmt: skip
+CUSTOMRESOURCEDEFINITIONS = Resource(  # there are none, and clients that ask for a list of them are told so
+    group="apiextensions.k8s.io", version="v1", plural="customresourcedefinitions",
+    singular="customresourcedefinition", kind="CustomResourceDefinition", namespaced=False,
+    short_names=("crd", "crds"), categories=("api-extensions",), verbs=("get", "list", "watch"),
+)  # fmt: skip
 LEASES = Resource(
     group="coordination.k8s.io", version="v1", plural="leases", singular="lease", kind="Lease", namespaced=True
 )
@@ -251,7 +256,7 @@ RESOURCES: tuple[Resource, ...] = (
     BINDINGS, CONFIGMAPS, ENDPOINTS, EVENTS, NAMESPACES, NODES, PODS, SECRETS, SERVICEACCOUNTS, SERVICES,
     CONTROLLERREVISIONS, DAEMONSETS, DEPLOYMENTS, REPLICASETS, STATEFULSETS,
     JOBS,
-    MUTATINGWEBHOOKCONFIGURATIONS, VALIDATINGWEBHOOKCONFIGURATIONS,
+    MUTATINGWEBHOOKCONFIGURATIONS, VALIDATINGWEBHOOKCONFIGURATIONS, CUSTOMRESOURCEDEFINITIONS,
     SELFSUBJECTREVIEWS, TOKENREVIEWS,
     LOCALSUBJECTACCESSREVIEWS, SELFSUBJECTACCESSREVIEWS, SELFSUBJECTRULESREVIEWS, SUBJECTACCESSREVIEWS,
     LEASES, EVENTS_V1, PODDISRUPTIONBUDGETS,

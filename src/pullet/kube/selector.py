@@ -82,9 +82,7 @@ def parse_label_selector(text: str) -> LabelSelector:
     while position < len(text) or text[position - 1 : position] == ",":
         term = _parse_term(text, position)
         if term is None:
-            raise SelectorError(
-                f"unable to parse requirement: found '{text[position:]}', expected: a key, an operator and values"
-            )
+            raise SelectorError(_complaint(text, position))
         terms.append(term[0])
         position = term[1]
     return LabelSelector(tuple(terms))
@@ -101,6 +99,25 @@ def _parse_term(text: str, position: int) -> tuple[LabelRequirement, int] | None
     if match := _EXISTS_TERM.match(text, position):
         return LabelRequirement(match[2], "DoesNotExist" if match[1] else "Exists"), match.end()
     return None
+
+
+_TOKEN = re.compile(r"\s*(==|!=|[=!(),<>]|[^\s=!(),<>]+|$)")
+_SYMBOLS = frozenset(["==", "!=", "=", "!", "(", ")", ",", "<", ">", ""])
+
+
+def _complaint(text: str, position: int) -> str:
+    """Why there is no term at `position`, as the API's parser says it."""
+    tokens = [match[1] for match in _TOKEN.finditer(text, position)] + [""] * 4
+    if tokens[0] == "!":
+        tokens = tokens[1:]
+    key, operator, third, *_ = tokens
+    if key in _SYMBOLS:
+        expected = "identifier after ','" if position else "!, identifier, or 'end of string'"
+        return f"found '{key}', expected: {expected}"
+    if operator not in ("in", "notin", "=", "==", "!=", "<", ">"):
+        return f"unable to parse requirement: found '{operator}', expected: in, notin, =, ==, !=, gt, lt"
+    expected = "'('" if operator in ("in", "notin") else "identifier"
+    return f"unable to parse requirement: found '{third}', expected: {expected}"
 
 
 _OPERATORS: tuple[Operator, ...] = ("In", "NotIn", "Exists", "DoesNotExist")

@@ -228,7 +228,8 @@ class InvalidError(ApiError):
         details: JsonObject = {"name": name} if name else {}
         if group:
             details["group"] = group
-        details["kind"] = kind
+        if kind:
+            details["kind"] = kind
         details["causes"] = [{"reason": error.reason, "message": error.body, "field": error.field} for error in errors]
         qualified = f"{kind}.{group}" if group else kind
         return cls(f"{qualified} {quote(name)} is invalid: {aggregate_text(errors)}", details=details)

@@ -125,7 +125,9 @@ async def _work(
             code = await runtime.exec_stream(container_id, command, tty=tty, stdin=stdin, io=io)
     except CriError as error:
         reason = "NotFound" if isinstance(error, NotFoundError) else "InternalError"
-        return {"metadata": {}, "status": "Failure", "message": str(error), "reason": reason, "code": 500}
+        doing = "attaching to" if command is None else "executing command in"
+        text = f"Internal error occurred: error {doing} container: {error}"
+        return {"metadata": {}, "status": "Failure", "message": text, "reason": reason, "code": 500}
     if code == 0:
         return {"metadata": {}, "status": "Success"}
     return {

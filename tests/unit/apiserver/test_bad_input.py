@@ -6,13 +6,14 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.unit.apiserver.api_world import PODS, Api, pod
+from tests.unit.apiserver.api_world import PODS, Api, configmap, pod
 
 from pullet.apiserver.decoding import SchemaDecoder, parse_body, parse_yaml
 from pullet.apiserver.protobuf import PREFIX
 from pullet.apiserver.schemas import Schemas
 from pullet.kube.status import ApiError, BadRequestError
 
+CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
 SCHEMAS = Schemas.load()
 
 
@@ -144,3 +145,22 @@ def test_any_text_is_yaml_or_a_bad_request(text: str) -> None:
         parse_yaml(text.encode())
     except BadRequestError:
         return
+
+
+async def test_patches_of_the_wrong_type_are_invalid(api: Api) -> None:
+    await api.ok("POST", CONFIGMAPS, configmap("c", a="b"))
+    for content_type, value, text in (
+        (
+            "merge-patch",
+            None,
+            "json: cannot unmarshal number into Go struct field ConfigMap.data of type map[string]string",
+        ),
+        ("strategic-merge-patch", 'Invalid value: "map[data:7]"', "cannot restore map from int64"),
+    ):
+        status = await api.refused(
+            "PATCH", f"{CONFIGMAPS}/c", {"data": 7}, content_type=f"application/{content_type}+json"
+        )
+        [cause] = status["details"]["causes"]
+        assert (status["reason"], cause["field"]) == ("Invalid", "patch")
+        assert cause["message"].endswith(f": {text}")
+        assert value is None or cause["message"].startswith(value)

@@ -67,3 +67,18 @@ def test_field_selector_escapes_and_unknown_fields() -> None:
         parse_field_selector("spec.foo=x").check(("spec.nodeName",))
     with pytest.raises(SelectorError):
         parse_field_selector("nonsense")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("==", "found '==', expected: !, identifier, or 'end of string'"),
+        ("a,", "found '', expected: identifier after ','"),
+        ("a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
+        ("a in b", "unable to parse requirement: found 'b', expected: '('"),
+    ],
+)
+def test_what_is_no_selector_is_refused_in_the_parsers_words(text: str, complaint: str) -> None:
+    with pytest.raises(SelectorError) as caught:
+        parse_label_selector(text)
+    assert str(caught.value) == complaint
