@@ -13,7 +13,7 @@ from pullet.base.errors import UsageError
 from pullet.cli.options import node_option, output_option, root_option
 from pullet.cli.progress import PullDisplay
 from pullet.cli.show import human_size, short_digest, table
-from pullet.control.client import ControlClient
+from pullet.control.client import ControlClient, NodeNotRunningError
 
 _MAINTENANCE = ("df", "gc", "access")
 
@@ -67,14 +67,7 @@ def _table_rows(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, str, str
 @node_option
 def pull(image: str, *, quiet: bool, root: Path, node: str) -> None:
     """Pull an image, with or without a running node."""
-    client = ControlClient(root, node=node)
-    messages: Iterator[dict[str, Any]]
-    if client.is_running():
-        messages = client.stream("POST", "/v1/images/pull", {"image": image})
-    else:
-        from pullet.cli.cold import pull_cold
-
-        messages = pull_cold(root, node, image)
+    messages = _pull_messages(root, node, image)
     if quiet:
         for message in messages:
             if message["kind"] == "pulled":
@@ -89,6 +82,15 @@ def pull(image: str, *, quiet: bool, root: Path, node: str) -> None:
             else:
                 display.done(shown)
                 _tell_outcome(display, message, image)
+
+
+def _pull_messages(root: Path, node: str, image: str) -> Iterator[dict[str, Any]]:
+    try:
+        yield from ControlClient(root, node=node).stream("POST", "/v1/images/pull", {"image": image})
+    except NodeNotRunningError:  # told before anything was asked
+        from pullet.cli.cold import pull_cold
+
+        yield from pull_cold(root, node, image)
 
 
 def _tell_outcome(display: PullDisplay, message: dict[str, Any], image: str) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlencode
 
 from pullet.base.errors import PulletError, UsageError
+from pullet.control.exchange import Exchange
 from pullet.control.protocol import socket_path
 
 if TYPE_CHECKING:  # asyncio costs a short command 40 ms
@@ -36,23 +34,13 @@ class RemoteError(PulletError):
         self.next_step = str(body.get("next_step", ""))
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost")
-        self._path = path
+class NodeGoneError(PulletError):
+    """The node went away before its answer was complete."""
 
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self.sock.connect(str(self._path))
-        except (FileNotFoundError, ConnectionRefusedError) as error:
-            self.sock.close()
-            raise NodeNotRunningError(
-                f"no node is running at {self._path.parent}: start one with `pullet up`, or name another with --root"
-            ) from error
-        except PermissionError as error:
-            self.sock.close()
-            raise UsageError(f"{self._path}: permission denied; run as the user who started the node (root)") from error
+    reason: ClassVar[str] = "NodeGone"
+
+    def __init__(self, error: ConnectionError) -> None:
+        super().__init__(f"the node went away: {error}")
 
 
 class ControlClient:
@@ -66,7 +54,7 @@ class ControlClient:
         """Whether a node answers."""
         try:
             self.call("GET", "/v1/version")
-        except NodeNotRunningError:
+        except (NodeNotRunningError, NodeGoneError):
             return False
         return True
 
@@ -74,10 +62,13 @@ class ControlClient:
         """One request, one JSON answer.
 
         Raises:
-            NodeNotRunningError, RemoteError.
+            NodeNotRunningError, NodeGoneError, RemoteError.
         """
-        with self._request(method, path, body, query) as response:
-            return json.loads(response.read() or b"null")
+        with self._ask(method, path, body, query) as answer:
+            try:
+                return json.loads(answer.read() or b"null")
+            except ConnectionError as error:
+                raise NodeGoneError(error) from error
 
     def stream(
         self,
@@ -89,36 +80,40 @@ class ControlClient:
         **query: str,
     ) -> Iterator[Any]:
         """One request, one JSON value per line until the end or `stop`; an error line raises RemoteError."""
-        with self._request(method, path, body, query) as response:
-            if stop is not None:
-                descriptor = response.fileno()
-                stop.on_stop(lambda: _hang_up(descriptor))
-            for line in response:
-                message = json.loads(line)
-                if isinstance(message, dict) and message.get("kind") == "error":
-                    raise RemoteError(message)
-                yield message
+        with self._ask(method, path, body, query) as answer:
+            forget = stop.on_stop(answer.hang_up) if stop is not None else None
+            try:
+                for line in answer.lines():
+                    message = json.loads(line)
+                    if isinstance(message, dict) and message.get("kind") == "error":
+                        raise RemoteError(message)
+                    yield message
+            except ConnectionError as error:
+                if stop is None or not stop.is_set:
+                    raise NodeGoneError(error) from error
+            finally:
+                if forget is not None:
+                    forget()
 
-    def _request(
-        self, method: str, path: str, body: dict[str, Any] | None, query: dict[str, str]
-    ) -> http.client.HTTPResponse:
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None, query: dict[str, str]) -> Exchange:
         if self._node:
             query = {**query, "node": self._node}
-        connection = _UnixConnection(self._path)
         target = quote(path) + (f"?{urlencode(query)}" if query else "")
-        data = json.dumps(body).encode() if body is not None else None
-        connection.request(method, target, data, {"Content-Type": "application/json", "Connection": "close"})
-        response = connection.getresponse()
-        if response.status >= 400:
-            raw = response.read(1 << 16)
-            try:
-                raise RemoteError(json.loads(raw))
-            except ValueError as error:
-                raise RemoteError({"message": raw.decode(errors="replace")}) from error
-        return response
-
-
-def _hang_up(descriptor: int) -> None:
-    """End a connection that another thread reads from, without closing it under that thread's feet."""
-    with socket.socket(fileno=os.dup(descriptor)) as connection:
-        connection.shutdown(socket.SHUT_RDWR)
+        try:
+            answer = Exchange(self._path, method, target, json.dumps(body).encode() if body is not None else None)
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            raise NodeNotRunningError(
+                f"no node is running at {self._path.parent}: start one with `pullet up`, or name another with --root"
+            ) from error
+        except PermissionError as error:
+            raise UsageError(f"{self._path}: permission denied; run as the user who started the node (root)") from error
+        except ConnectionError as error:
+            raise NodeGoneError(error) from error
+        if answer.status < 400:
+            return answer
+        with answer:
+            raw = answer.read()
+        try:
+            raise RemoteError(json.loads(raw))
+        except ValueError as error:
+            raise RemoteError({"message": raw.decode(errors="replace")}) from error
