@@ -79,6 +79,7 @@ NODE_NOT_SCHEDULABLE = "NodeNotSchedulable"
 NODE_HAS_SUFFICIENT_MEMORY = "NodeHasSufficientMemory"
 NODE_HAS_NO_DISK_PRESSURE = "NodeHasNoDiskPressure"
 NODE_HAS_DISK_PRESSURE = "NodeHasDiskPressure"
+EVICTION_THRESHOLD_MET = "EvictionThresholdMet"
 NODE_HAS_SUFFICIENT_PID = "NodeHasSufficientPID"
 NODE_ALLOCATABLE_ENFORCED = "NodeAllocatableEnforced"
 

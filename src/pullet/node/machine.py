@@ -64,11 +64,6 @@ class DiskSpace:
     available_bytes: int
     inodes: int
 
-    @property
-    def available_share(self) -> float:
-        """Available part, 0 to 1."""
-        return self.available_bytes / self.capacity_bytes if self.capacity_bytes else 0.0
-
 
 def read_disk_space(path: Path) -> DiskSpace:
     """The file system that holds `path`. Raises OSError."""

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random as random_module
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from pullet.node.container_gc import ContainerGC
 from pullet.node.container_killer import ContainerKiller
 from pullet.node.container_logs import ContainerLogs
 from pullet.node.container_starter import ContainerStarter
+from pullet.node.disk_pressure import DiskPressure
 from pullet.node.downward import NodeFacts
 from pullet.node.environment import EnvironmentMaker
 from pullet.node.events import EventSink
@@ -57,6 +58,7 @@ from pullet.node.pod_source import PodSource
 from pullet.node.pod_workers import PodWorkers
 from pullet.node.probe_workers import ProbeManager
 from pullet.node.probers import Prober
+from pullet.node.pod_credentials import PodCredentials
 from pullet.node.pull_manager import CredentialLookup, PullManager
 from pullet.node.pull_records import PullRecords
 from pullet.node.runtime_manager import RuntimeManager
@@ -69,7 +71,7 @@ from pullet.node.status_manager import StatusManager
 from pullet.node.sync_pod import PodSyncer
 from pullet.node.volume_payloads import PayloadSources
 from pullet.node.volumes import VolumeManager
-from pullet.policy.credential_match import TrackedCredential
+from pullet.policy.eviction import parse_thresholds
 from pullet.policy.image_gc import ImageGCPolicy
 from pullet.policy.pull_backoff import PullBackoff
 from pullet.policy.pull_verification import parse_verification_rule
@@ -86,11 +88,7 @@ def _credential_source(
 ) -> Callable[[PodView, Sequence[SecretView]], CredentialLookup]:
     def for_pod(pod: PodView, secrets: Sequence[SecretView]) -> CredentialLookup:
         account = PodAccount(pod=pod, api=api, tokens=tokens)
-
-        async def lookup(repository: str) -> Sequence[TrackedCredential]:
-            return await keyring.lookup(repository, pull_secrets=secrets, account=account)
-
-        return lookup
+        return PodCredentials(keyring=keyring, pod=pod, secrets=secrets, account=account)
 
     return for_pod
 
@@ -111,6 +109,7 @@ class NodeParts:
     housekeeping: Housekeeping
     deadlines: ActiveDeadlines
     image_gc: ImageGCManager
+    disk_pressure: DiskPressure
     container_gc: ContainerGC
     server: NodeServer
 
@@ -193,6 +192,7 @@ class Node:
 
         child("events", parts.recorder.run)
         await parts.health.refresh()
+        await parts.disk_pressure.observe()
         if parts.pull_manager is not None:
             await parts.pull_manager.start(parts.health.health.images)
         await parts.updater.register()
@@ -218,6 +218,7 @@ class Node:
             child("static-pods", static_pods.run)
         child("housekeeping", lambda: self._housekeep(parts))
         child("image-gc", parts.image_gc.run)
+        child("disk-pressure", parts.disk_pressure.run)
         child("container-gc", parts.container_gc.run)
         child("log-rotation", parts.container_gc.run_log_rotation)
         serve = self._serve
@@ -251,11 +252,12 @@ class Node:
             ),
             machine=self._machine,
             settings=settings,
-            health=lambda: health.health,
+            health=lambda: replace(health.health, has_disk_pressure=pressure.is_present),
             events=recorder,
             clock=clock,
         )
         pull_manager = self._pull_manager()
+        image_gc = self._image_gc(recorder, updater, pull_manager)
         image_manager = self._image_manager(recorder, pull_manager)
         cache = PodCache(runtime=self._runtime, threads=threads)
         statuses = StatusManager(api=self._api, clock=clock)
@@ -265,6 +267,25 @@ class Node:
         def facts() -> NodeFacts:
             return NodeFacts(name=self.name, host_ips=self._host_ips, allocatable=updater.allocatable)
 
+        container_gc = ContainerGC(
+            runtime=self._runtime,
+            cache=cache,
+            threads=threads,
+            clock=clock,
+            log_max_bytes=parse_quantity(settings.container_log_max_size).units,
+            log_max_files=settings.container_log_max_files,
+        )
+        pressure = DiskPressure(
+            root=str(self.root),
+            images=self._images,
+            thresholds=parse_thresholds(settings.eviction_hard),
+            transition_seconds=settings.eviction_pressure_transition_seconds,
+            reclaim=(container_gc.collect, image_gc.delete_unused_images),
+            events=recorder,
+            node=updater.reference,
+            threads=threads,
+            clock=clock,
+        )
         manager = self._runtime_manager(recorder, image_manager, objects, facts, host_dns)
         volumes = VolumeManager(
             paths=self._paths,
@@ -332,15 +353,9 @@ class Node:
                 clock=clock,
             ),
             deadlines=ActiveDeadlines(workers=workers, statuses=statuses, events=recorder, clock=clock),
-            image_gc=self._image_gc(recorder, updater, pull_manager),
-            container_gc=ContainerGC(
-                runtime=self._runtime,
-                cache=cache,
-                threads=threads,
-                clock=clock,
-                log_max_bytes=parse_quantity(settings.container_log_max_size).units,
-                log_max_files=settings.container_log_max_files,
-            ),
+            image_gc=image_gc,
+            disk_pressure=pressure,
+            container_gc=container_gc,
             server=NodeServer(
                 pods=lambda: workers.pods,
                 raw_pods=source.raw_pods,

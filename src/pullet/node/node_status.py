@@ -29,7 +29,6 @@ LEASE_NAMESPACE = "kube-node-lease"
 MAX_NAMES_PER_IMAGE = 5
 MEMORY_EVICTION_BYTES = 100 << 20
 RETRY_SECONDS = 1.0
-NODE_DISK_PRESSURE_SHARE = 0.10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +49,7 @@ class NodeHealth:
     problems: tuple[str, ...]
     disk: DiskSpace
     images: Sequence[Image]
+    has_disk_pressure: bool = False
 
 
 def node_object(identity: NodeIdentity, machine: Machine, settings: NodeSettings) -> JsonObject:
@@ -132,7 +132,7 @@ def _resources(machine: Machine, settings: NodeSettings, disk_bytes: int, memory
 
 
 def _conditions(health: NodeHealth, *, old: Sequence[JsonObject], now: str) -> list[JsonObject]:
-    is_disk_low = health.disk.available_share < NODE_DISK_PRESSURE_SHARE
+    is_disk_low = health.has_disk_pressure
     ready_message = "kubelet is posting ready status"
     if health.problems:
         ready_message = f"[{', '.join(health.problems)}]" if len(health.problems) > 1 else health.problems[0]

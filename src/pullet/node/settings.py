@@ -11,6 +11,7 @@ import msgspec
 
 from pullet.base.errors import UsageError
 from pullet.kube.duration import parse_go_duration
+from pullet.policy.eviction import DEFAULT_EVICTION_HARD, parse_thresholds
 
 VERIFICATION_POLICIES = (
     "NeverVerify",
@@ -51,6 +52,8 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", fo
     image_maximum_gc_age: str = msgspec.field(default="0s", name="imageMaximumGCAge")
     image_gc_high_threshold_percent: int = msgspec.field(default=85, name="imageGCHighThresholdPercent")
     image_gc_low_threshold_percent: int = msgspec.field(default=80, name="imageGCLowThresholdPercent")
+    eviction_hard: dict[str, str] = msgspec.field(default_factory=lambda: dict(DEFAULT_EVICTION_HARD))
+    eviction_pressure_transition_period: str = "5m"
     node_status_max_images: int = 50
     node_status_update_frequency: str = "10s"
     node_status_report_frequency: str = "5m"
@@ -102,6 +105,11 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", fo
     def image_maximum_gc_age_seconds(self) -> float:
         """`imageMaximumGCAge` in seconds; 0 is off."""
         return _seconds(self.image_maximum_gc_age)
+
+    @property
+    def eviction_pressure_transition_seconds(self) -> float:
+        """`evictionPressureTransitionPeriod` in seconds."""
+        return _seconds(self.eviction_pressure_transition_period)
 
     @property
     def max_restart_period_seconds(self) -> float:
@@ -178,6 +186,10 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", fo
                 f"imageMaximumGCAge {self.image_maximum_gc_age} must be greater than "
                 f"imageMinimumGCAge {self.image_minimum_gc_age}"
             )
+        try:
+            parse_thresholds(self.eviction_hard)
+        except UsageError as error:
+            problems.append(str(error))
         if self.node_status_max_images < -1:
             problems.append(f"nodeStatusMaxImages {self.node_status_max_images} must be -1 or greater")
         if not 1 <= self.max_restart_period_seconds <= 300:

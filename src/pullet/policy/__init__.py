@@ -2,9 +2,10 @@
 
 Modules, in reading order:
 the pull: image_pull (use, pull, wait or refuse, with its reasons), backoff, pull_backoff, credential_match (keyring
-rules), pull_record, pull_verification (who may use a present image), image_gc, wording (every text, by release);
-the pod's life: runtime_status (what the runtime says), container_actions, restart_backoff, probe_state, container_state,
-pod_phase, pod_status, qos;
+rules), pull_record, pull_verification (who may use a present image), image_gc, eviction, wording (every text, by
+release);
+the pod's life: runtime_status (what the runtime says), container_actions, restart_backoff, probe_state,
+container_state, pod_phase, pod_status, qos;
 events: event_correlation;
 objects at the API: admission, object_defaulting, pod_defaulting, object_validation, pod_validation,
 container_validation, workload_validation, deletion;
