@@ -152,7 +152,8 @@ class Writer:
             self._ownership.track(resource, context, old, obj, subresource=subresource, now=self._clock.now())
         request = AdmissionRequest(Operation.UPDATE, resource, obj, old, context, subresource)
         obj = await self._admission.mutate(request)
-        if resource.has_generation and any(obj.get(part) != old.get(part) for part in strategy.spec_fields):
+        is_changed = any(obj.get(part) != old.get(part) for part in strategy.spec_fields)
+        if resource.has_generation and is_changed and subresource != "binding":
             obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         errors = validate_metadata_update(obj, old)
         if subresource in ("", "ephemeralcontainers", "scale"):

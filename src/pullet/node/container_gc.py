@@ -1,6 +1,7 @@
 """Removes dead containers and sandboxes that no longer tell anything, and rotates logs.
 
-Kept: per container the newest dead one (its state and log are `--previous`), per pod the newest sandbox. Init
+Kept: per container the two newest dead ones (the state and log of a crashed container that waits for its restart, and
+those of the one before it, which are `--previous` meanwhile), per pod the newest sandbox. Init
 containers that ended well are kept while the pod lives: they say that the pod is initialised.
 Source: kubernetes pkg/kubelet/kuberuntime/kuberuntime_gc.go, pkg/kubelet/logs/container_log_manager.go.
 """
@@ -24,11 +25,11 @@ log = logging.getLogger(__name__)
 
 PERIOD_SECONDS = 60.0
 LOG_PERIOD_SECONDS = 10.0
-DEAD_PER_CONTAINER = 1
+DEAD_PER_CONTAINER = 2
 
 
 def dead_containers(status: PodRuntimeStatus) -> list[str]:
-    """Ids of containers that may go: dead ones beyond the newest dead one of each name."""
+    """Ids of containers that may go: dead ones beyond the newest of each name."""
     kept: dict[str, int] = {}
     chosen = []
     for container in status.containers:  # newest first

@@ -67,14 +67,14 @@ def _check_non_root(pod: PodView, container: ContainerView, user: int | None, im
         if user == 0:
             raise ContainerConfigError(f"container's runAsUser breaks non-root policy {where}")
         return
-    if image is None or (image.uid is None and not image.username):
+    if image is None:
         return
     if image.username and not (image.username == "0" or image.uid is not None):
         raise ContainerConfigError(
             f"container has runAsNonRoot and image has non-numeric user ({image.username}), "
             f"cannot verify user is non-root {where}"
         )
-    if image.uid == 0:
+    if not image.uid:  # no user at all is root
         raise ContainerConfigError(f"container has runAsNonRoot and image will run as root {where}")
 
 

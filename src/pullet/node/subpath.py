@@ -58,9 +58,10 @@ def open_below(volume: Path, subpath: str) -> int:
     """
     parts = PurePosixPath(_resolve_payload_link(volume, subpath)).parts
     current = os.open(volume, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    mode = stat.S_IMODE(os.fstat(current).st_mode)
     try:
         for number, part in enumerate(parts):
-            following = _step(current, part, is_last=number == len(parts) - 1)
+            following = _step(current, part, mode, is_last=number == len(parts) - 1)
             os.close(current)
             current = following
     except BaseException:
@@ -77,14 +78,15 @@ def _resolve_payload_link(volume: Path, subpath: str) -> str:
     return str(PurePosixPath(generation.name) / subpath)
 
 
-def _step(directory: int, name: str, *, is_last: bool) -> int:
+def _step(directory: int, name: str, new_mode: int, *, is_last: bool) -> int:
     flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         opened = os.open(name, flags, dir_fd=directory)
     except FileNotFoundError:
-        # what is missing becomes a directory, as the kubelet makes it
-        os.mkdir(name, 0o750, dir_fd=directory)
+        # what is missing becomes a directory that whoever may write the volume may write, as the kubelet makes it
+        os.mkdir(name, 0o700, dir_fd=directory)
         opened = os.open(name, flags, dir_fd=directory)
+        os.chmod(f"/proc/self/fd/{opened}", new_mode)
     mode = os.fstat(opened).st_mode
     if stat.S_ISLNK(mode) or (not is_last and not stat.S_ISDIR(mode)):
         os.close(opened)

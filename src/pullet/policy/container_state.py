@@ -177,6 +177,7 @@ def _status_of(
         "image": latest.image,
         "imageID": latest.image_ref,
         "containerID": f"{runtime_name}://{latest.id}",
+        **({"allocatedResources": dict(container.resources.requests)} if container.resources.requests else {}),
         "resources": _resources(container),
         "volumeMounts": _volume_mounts(container),
         "user": {

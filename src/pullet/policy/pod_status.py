@@ -78,6 +78,7 @@ def generate_pod_status(facts: PodStatusFacts) -> JsonObject:
     status["startTime"] = old.get("startTime") or pod.status.get("startTime") or facts.now
     status.update({key: value for key, value in lists.items() if value})
     status["qosClass"] = str(pod.status.get("qosClass") or compute_qos(pod))
+    status["resources"] = {}  # of the pod as a whole
     return status
 
 
