@@ -39,3 +39,5 @@ class EnsureImagePass:
     message: str = ""
     total_seconds: float = 0.0
     errors: list[CriError] = field(default_factory=list)
+    cause: str = ""  # of the failure (while waiting: of the last one), in plain words
+    next_step: str = ""

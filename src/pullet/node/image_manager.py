@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pullet.base.errors import PulletError
+from pullet.credentials.access_advice import is_refusal
 from pullet.cri.errors import CriError
 from pullet.cri.services import ImageService
 from pullet.cri.types import Image, ImageSpec
@@ -28,6 +29,7 @@ from pullet.node.events import EventSink
 from pullet.node.image_puller import ImagePuller, PullFailedError
 from pullet.node.journal_entry import journal_entry
 from pullet.node.metrics import NodeMetrics
+from pullet.node.pod_credentials import Explanation, Explanations, PodCredentials
 from pullet.node.pull_manager import AccessVerdict, CredentialLookup, PullManager
 from pullet.oci.reference import ReferenceInvalidError, apply_default_tag, parse_image_name
 from pullet.policy.credential_match import TrackedCredential
@@ -76,6 +78,7 @@ class ImageManager:
         self._images, self._puller, self._pull_manager, self._backoff = images, puller, pull_manager, backoff
         self._events, self._wording, self._journal, self._clock = events, wording, journal, clock
         self._node_name, self._metrics = node_name, metrics
+        self._explanations = Explanations()
 
     async def ensure_image(self, request: ImageRequest, lookup: CredentialLookup) -> str:
         """The image ref to make the container from. `lookup` gives the pod's credentials, at most once per pass.
@@ -89,12 +92,26 @@ class ImageManager:
             entry.image_ref = await self._ensure(request, _Memo(lookup), entry)
         except ImageError as error:
             entry.reason, entry.message = error.waiting_reason, error.message
+            self._explain(request, entry, lookup)
             raise
         finally:
             entry.total_seconds = self._clock.monotonic() - started
             self._count(request, entry)
             await self._journal.append(journal_entry(entry, node=self._node_name, at=self._clock.now()))
         return entry.image_ref
+
+    def _explain(self, request: ImageRequest, entry: EnsureImagePass, lookup: CredentialLookup) -> None:
+        """Put the failure in plain words; a pass that waits has those of the failure it waits for."""
+        key = pull_backoff_key(request.pod.uid, request.image)
+        if entry.errors:
+            failure = entry.errors[-1]
+            steps = [failure.next_step]
+            if is_refusal(failure.message) and isinstance(lookup, PodCredentials):
+                steps.append(lookup.explain(parse_image_name(request.image)[0]))
+            self._explanations.remember(key, Explanation(failure.cause, "; ".join(filter(None, steps))))
+        if entry.errors or isinstance(entry.decision, Wait):
+            explanation = self._explanations.of(key)
+            entry.cause, entry.next_step = explanation.cause, explanation.next_step
 
     async def _ensure(self, request: ImageRequest, lookup: CredentialLookup, entry: EnsureImagePass) -> str:
         spec = self._image_spec(request)
@@ -203,6 +220,7 @@ class ImageManager:
         )
         self._event(request, NORMAL, reasons.PULLED, text)
         self._backoff.record_success(self._clock.monotonic())
+        self._explanations.forget(key)
         self._metrics.observe_pull(size_bytes=outcome.size_bytes, seconds=total)
         return outcome.image_ref
 

@@ -14,7 +14,6 @@ def journal_entry(entry: EnsureImagePass, *, node: str, at: datetime) -> PassRec
     facts, outcome = entry.facts, entry.outcome
     report = outcome.reports[-1] if outcome is not None and outcome.reports else None
     credential = outcome.credential if outcome is not None else None
-    failure = entry.errors[-1] if entry.errors else None
     attempts = tuple(attempt for each in (outcome.reports if outcome else ()) for attempt in each.attempts)
     return PassRecord(
         at=at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -46,8 +45,8 @@ def journal_entry(entry: EnsureImagePass, *, node: str, at: datetime) -> PassRec
         total_seconds=entry.total_seconds,
         reason=entry.reason,
         error=entry.message,
-        cause=failure.cause if failure is not None else "",
-        next_step=failure.next_step if failure is not None else "",
+        cause=entry.cause,
+        next_step=entry.next_step,
     )
 
 

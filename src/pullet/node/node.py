@@ -58,7 +58,6 @@ from pullet.node.pod_source import PodSource
 from pullet.node.pod_workers import PodWorkers
 from pullet.node.probe_workers import ProbeManager
 from pullet.node.probers import Prober
-from pullet.node.pod_credentials import PodCredentials
 from pullet.node.pull_manager import CredentialLookup, PullManager
 from pullet.node.pull_records import PullRecords
 from pullet.node.runtime_manager import RuntimeManager
@@ -72,6 +71,7 @@ from pullet.node.sync_pod import PodSyncer
 from pullet.node.volume_payloads import PayloadSources
 from pullet.node.volumes import VolumeManager
 from pullet.policy.eviction import parse_thresholds
+from pullet.policy.credential_match import TrackedCredential
 from pullet.policy.image_gc import ImageGCPolicy
 from pullet.policy.pull_backoff import PullBackoff
 from pullet.policy.pull_verification import parse_verification_rule
@@ -88,7 +88,11 @@ def _credential_source(
 ) -> Callable[[PodView, Sequence[SecretView]], CredentialLookup]:
     def for_pod(pod: PodView, secrets: Sequence[SecretView]) -> CredentialLookup:
         account = PodAccount(pod=pod, api=api, tokens=tokens)
-        return PodCredentials(keyring=keyring, pod=pod, secrets=secrets, account=account)
+
+        async def lookup(repository: str) -> Sequence[TrackedCredential]:
+            return await keyring.lookup(repository, pull_secrets=secrets, account=account)
+
+        return lookup
 
     return for_pod
 

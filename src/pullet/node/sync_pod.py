@@ -26,6 +26,7 @@ from pullet.node.container_errors import ContainerConfigError
 from pullet.node.events import EventSink
 from pullet.node.object_reader import ObjectReader
 from pullet.node.pod_cache import PodCache
+from pullet.node.pod_credentials import PodCredentials
 from pullet.node.pod_paths import PodPaths
 from pullet.node.pod_workers import KillRequest, NetworkNotReadyError, PodSyncError
 from pullet.node.pull_manager import CredentialLookup
@@ -117,10 +118,9 @@ class PodSyncer:
         secrets = await self._pull_secrets(pod)
         self._probes.add_pod(pod)
         actions = compute_pod_actions(pod, status, self._probes.verdicts(pod.uid))
+        lookup = PodCredentials(lookup=self._credentials(pod, secrets), named=pod.pull_secret_names, secrets=secrets)
         try:
-            report = await self._manager.sync_pod(
-                pod, status, actions, volumes=volumes, lookup=self._credentials(pod, secrets)
-            )
+            report = await self._manager.sync_pod(pod, status, actions, volumes=volumes, lookup=lookup)
         except CriError as error:
             raise PodSyncError(str(error)) from error
         self._remember(pod, report)

@@ -88,6 +88,29 @@ async def test_credentials_are_tried_in_spec_order_and_only_one_pull_is_told_of(
         assert "s3cret" not in repr(entry)
 
 
+async def test_why_a_registry_refused_is_told_in_every_pass_until_it_works(world: World) -> None:
+    world.images.publish(PRIVATE, RemoteImage("app", allowed=frozenset({LOGIN})))
+    refusal = CriError("...: 401 Unauthorized", cause="who is that?", next_step="log in")
+    world.images.fail_always("pull_image", refusal)
+    await _add_secret(world, "wrong", ("eve", "guess"))
+    needs = "log in; image registry.example.com/team/app needs a pull secret with the key registry.example.com"
+    async with world.running():
+        await world.apply("p", container("c", PRIVATE), imagePullSecrets=[{"name": "wrong"}, {"name": "nosuch"}])
+        await world.clock.advance(5)
+        assert len(world.journal.entries) > 1
+        for entry in world.journal.entries:
+            assert entry.cause == "who is that?"
+            assert entry.next_step == (
+                f"{needs}; secret wrong has the key registry.example.com, whose login the registry refused; "
+                "secret nosuch does not exist in the pod's namespace"
+            )
+        world.images.fail_always("pull_image", None)
+        await _add_secret(world, "nosuch")
+        await world.clock.advance(40)
+        assert world.status("p")["phase"] == "Running"
+        assert (world.journal.entries[-1].cause, world.journal.entries[-1].next_step) == ("", "")
+
+
 async def test_a_missing_pull_secret_is_said_on_the_pod_at_each_sync_and_the_pull_goes_on(world: World) -> None:
     world.images.publish("nginx:1.17.1")
     async with world.running():
