@@ -97,6 +97,7 @@ def test_a_failing_pull_reads_as_in_the_recording() -> None:
             }
         ],
         "qosClass": "BestEffort",
+        "resources": {},
     }
 
 
