@@ -165,7 +165,8 @@ class Pullet:
 
     def leaks(self) -> list[str]:
         """What this root still has on the machine: processes, mounts, network namespaces."""
-        return [*_processes_of(self.root), *_mounts_of(self.root)]
+        processes = [f"process {pid}: {command}" for pid, command in _processes_of(self.root)]
+        return [*processes, *_mounts_of(self.root)]
 
     def assert_no_leaks(self, *, seconds: float = 5.0) -> None:
         """Fail the test unless everything of this root is gone within `seconds`."""
@@ -188,13 +189,15 @@ def running(pullet: Pullet) -> Iterator[Pullet]:
 
 
 def clean_up(pullet: Pullet) -> None:
-    """Whatever happened: no process of this root stays on the machine."""
-    if not pullet.is_running():
-        return
-    with suppress(subprocess.TimeoutExpired):
-        run(pullet_command("down", "--root", str(pullet.root)), timeout_seconds=DOWN_SECONDS)
+    """Whatever happened: no process of this root stays on the machine, also of a node that was killed before."""
+    if pullet.is_running():
+        with suppress(subprocess.TimeoutExpired):
+            run(pullet_command("down", "--root", str(pullet.root)), timeout_seconds=DOWN_SECONDS)
     if pullet.is_running():
         pullet.kill()
+    for process, _ in _processes_of(pullet.root):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 @contextmanager
@@ -247,7 +250,7 @@ def _mounts_of(root: Path) -> Iterator[str]:
             yield f"mount: {line}"
 
 
-def _processes_of(root: Path) -> Iterator[str]:
+def _processes_of(root: Path) -> Iterator[tuple[int, str]]:
     """Processes that name the root in their command line or cgroup, or whose root file system lies under it."""
     for process in Path("/proc").iterdir():
         if not process.name.isdigit() or int(process.name) == os.getpid():
@@ -260,4 +263,4 @@ def _processes_of(root: Path) -> Iterator[str]:
             continue  # it ended while we looked
         is_named = any(word.endswith(str(root)) or f"{root}/" in word for word in words)
         if is_named or str(root) in cgroup or any(f"{root}/" in line for line in own_root):
-            yield f"process {process.name}: {' '.join(words)}"
+            yield int(process.name), " ".join(words)
