@@ -70,8 +70,8 @@ from pullet.node.status_manager import StatusManager
 from pullet.node.sync_pod import PodSyncer
 from pullet.node.volume_payloads import PayloadSources
 from pullet.node.volumes import VolumeManager
-from pullet.policy.eviction import parse_thresholds
 from pullet.policy.credential_match import TrackedCredential
+from pullet.policy.eviction import parse_thresholds
 from pullet.policy.image_gc import ImageGCPolicy
 from pullet.policy.pull_backoff import PullBackoff
 from pullet.policy.pull_verification import parse_verification_rule
