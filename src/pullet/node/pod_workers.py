@@ -42,14 +42,16 @@ class PodSyncError(PulletError):
     """One pass over a pod did not reach its goal; it is tried again after a back-off.
 
     `retry_after_seconds` is when the earliest restart back-off of its containers ends, if that is what it waits for.
+    `is_back_off`: nothing failed in this pass, its containers only wait for the end of a back-off.
     """
 
     reason = "FailedSync"
     retryable = True
 
-    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None, is_back_off: bool = False) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.is_back_off = is_back_off
 
 
 class NetworkNotReadyError(PodSyncError):
@@ -257,7 +259,8 @@ class PodWorkers:
             return 0.0
         except PodSyncError as failure:
             error = failure
-            log.info("pod sync failed", extra={"pod": pod.description, "error": str(failure)})
+            level = logging.DEBUG if failure.is_back_off else logging.INFO
+            log.log(level, "pod sync failed", extra={"pod": pod.description, "error": str(failure)})
         if worker.kill is not kill:
             return 0.0
         return self._delay(error)

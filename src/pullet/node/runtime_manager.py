@@ -35,6 +35,8 @@ from pullet.policy.wording import Wording
 
 log = logging.getLogger(__name__)
 
+_BACK_OFFS = (reasons.CRASH_LOOP_BACK_OFF, reasons.IMAGE_PULL_BACK_OFF)
+
 
 @dataclass(slots=True)
 class SyncReport:
@@ -48,6 +50,12 @@ class SyncReport:
         """Every failure as text, empty when the sync reached its goal."""
         failed = [f"failed to start container {name!r}: {error}" for name, error in self.starts.items() if error]
         return self.problems + failed
+
+    @property
+    def is_back_off(self) -> bool:
+        """Whether every failure is a container that waits for the end of a back-off."""
+        failed = [error for error in self.starts.values() if error]
+        return not self.problems and all(error.waiting_reason in _BACK_OFFS for error in failed)
 
     @property
     def retry_after_seconds(self) -> float | None:

@@ -125,7 +125,11 @@ class PodSyncer:
             raise PodSyncError(str(error)) from error
         self._remember(pod, report)
         if report.failures:
-            raise PodSyncError("; ".join(report.failures), retry_after_seconds=report.retry_after_seconds)
+            raise PodSyncError(
+                "; ".join(report.failures),
+                retry_after_seconds=report.retry_after_seconds,
+                is_back_off=report.is_back_off,
+            )
         return False
 
     async def sync_terminating_pod(self, pod: PodView, kill: KillRequest) -> None:
