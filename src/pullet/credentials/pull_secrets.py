@@ -45,8 +45,3 @@ def credentials_from_secrets(secrets: Iterable[SecretView]) -> list[tuple[str, T
             )
             entries.append((address, credential))
     return entries
-
-
-def secret_addresses(secret: SecretView) -> tuple[str, ...]:
-    """The registry addresses a secret has logins for; for explanations. Unusable secrets have none."""
-    return tuple(address for address, _ in credentials_from_secrets([secret]))

@@ -22,6 +22,7 @@ from pullet.registry.errors import (
     TooManyRequestsError,
     UnauthorizedError,
 )
+from pullet.registry.proxies import PROXY_FAILURE
 from pullet.store.errors import (
     DiffIDMismatchError,
     DigestMismatchError,
@@ -49,9 +50,16 @@ def _unauthorized(error: UnauthorizedError) -> str:
 
 
 def _unavailable(error: RegistryUnavailableError) -> str:
-    if "lookup" in error.detail:
+    if error.detail.startswith(PROXY_FAILURE):
+        return "check the proxy: HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment of the node's process"
+    if " lookup " in error.detail:
         return f"the name {error.host} does not resolve on this node: check its spelling and the node's DNS"
     return f"check that {error.host} is reachable from this node"
+
+
+def _too_many(error: TooManyRequestsError) -> str:
+    wait = f"wait {error.retry_after_seconds:.0f} s" if error.retry_after_seconds else "wait"
+    return f"{wait}, or log in: registries limit anonymous pulls; a mirror avoids the limit"
 
 
 def _setting(error: RegistryUnavailableError) -> str:
@@ -67,7 +75,7 @@ _ADVICE: Final[dict[type[PulletError], str | Callable[[Any], str]]] = {
     BlobUnknownError: _PUSH_AGAIN,
     UnauthorizedError: _unauthorized,
     DeniedError: "this user may not pull from this repository: ask its owner for read access",
-    TooManyRequestsError: "wait, or log in: registries limit anonymous pulls; a mirror avoids the limit",
+    TooManyRequestsError: _too_many,
     StatusError: "the registry itself fails: see its logs; the node tries again by itself",
     PlainHttpError: _setting,
     TlsExpectedError: _setting,

@@ -24,7 +24,7 @@ from pullet.registry.errors import (
     RegistryUnavailableError,
 )
 from pullet.registry.name_lookup import NameLookup
-from pullet.registry.proxies import Proxy
+from pullet.registry.proxies import PROXY_FAILURE, Proxy
 from pullet.registry.tcp_connect import connect_first
 
 _MAX_TUNNEL_ANSWER_BYTES: Final = 16 * 1024
@@ -89,7 +89,7 @@ class Dialer:
         proxy = target.proxy
         if proxy is None:
             return self._connect_to(target.name, target.port, target, deadline, stop, "")
-        stream = self._connect_to(proxy.name, proxy.port, target, deadline, stop, "proxyconnect tcp: ")
+        stream = self._connect_to(proxy.name, proxy.port, target, deadline, stop, PROXY_FAILURE)
         if target.scheme == "https":
             try:
                 self._open_tunnel(stream, proxy, target, stop)
@@ -127,18 +127,18 @@ class Dialer:
             while not answer.endswith(b"\r\n\r\n"):  # one by one: what follows belongs to the tunnel
                 data = stream.recv(1)
                 if not data or len(answer) > _MAX_TUNNEL_ANSWER_BYTES:
-                    raise target.unavailable(f"proxyconnect tcp: {proxy.host} ended the connection")
+                    raise target.unavailable(f"{PROXY_FAILURE}{proxy.host} ended the connection")
                 answer += data
         except OSError as error:
             stop.check()
             detail = "i/o timeout" if isinstance(error, TimeoutError) else os_text(error)
-            raise target.unavailable(f"proxyconnect tcp: {proxy.host}: {detail}") from error
+            raise target.unavailable(f"{PROXY_FAILURE}{proxy.host}: {detail}") from error
         finally:
             forget()
         stop.check()
         version, _, status = answer.partition(b"\r\n")[0].decode("latin-1").partition(" ")
         if not version.startswith("HTTP/1.") or not status.startswith("2"):
-            raise target.unavailable(f"proxyconnect tcp: {proxy.host} answered {status[:100] or 'no HTTP'}")
+            raise target.unavailable(f"{PROXY_FAILURE}{proxy.host} answered {status[:100] or 'no HTTP'}")
 
     def _start_tls(
         self, stream: socket.socket, context: ssl.SSLContext, target: DialTarget, stop: StopFlag

@@ -19,6 +19,7 @@ from pullet.base.redact import Secret, redact_url
 from pullet.registry.endpoint import is_loopback
 from pullet.registry.errors import HostsConfigError
 
+PROXY_FAILURE: Final = "proxyconnect tcp: "  # how the detail of an error begins that is the proxy's
 _NONE: Final = Secret("")
 
 

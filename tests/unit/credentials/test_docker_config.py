@@ -19,7 +19,7 @@ from pullet.credentials.docker_config import (
     parse_docker_config,
     parse_dockercfg,
 )
-from pullet.credentials.pull_secrets import credentials_from_secrets, secret_addresses
+from pullet.credentials.pull_secrets import credentials_from_secrets
 from pullet.kube.secret import SecretView, parse_secret
 from pullet.policy.credential_match import SecretSource
 
@@ -162,7 +162,6 @@ def test_a_secret_gives_tracked_credentials() -> None:
 )
 def test_other_secrets_are_passed_over_in_silence(unusable: SecretView) -> None:
     assert credentials_from_secrets([unusable]) == []
-    assert secret_addresses(unusable) == ()
 
 
 def test_secrets_keep_the_order_of_the_spec() -> None:
