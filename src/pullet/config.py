@@ -23,7 +23,7 @@ DEFAULTS = "default"
 class StoreSection(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """`store:` how layers are kept."""
 
-    snapshotter: str = "auto"  # auto | erofs | directory
+    snapshotter: str = "auto"  # auto | erofs | erofs-loop | directory
     keep_compressed_blobs: bool = False
 
 

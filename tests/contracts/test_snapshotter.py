@@ -36,7 +36,7 @@ def open_store(root: Path, form: str) -> Store:
     return Store.open(root, clock=SystemClock(), settings=StoreSettings(snapshotter=SnapshotterChoice(form)))
 
 
-@pytest.fixture(params=["erofs", "directory"])
+@pytest.fixture(params=["erofs", "erofs-loop", "directory"])
 def form(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -370,6 +370,20 @@ def test_nothing_stays_mounted_without_need(store: Store) -> None:
     assert store.snapshots.cleanup_stale(set()) == ("b",)
     assert mounts_below(store.root) == ()
     assert list((store.root / "snapshots").iterdir()) == []
+
+
+def loop_devices(root: Path) -> int:
+    """Loop devices over files below `root`."""
+    backing = [path.read_text() for path in Path("/sys/block").glob("loop*/loop/backing_file")]
+    return sum(line.startswith(str(root)) for line in backing)
+
+
+def test_loop_devices_go_with_their_mounts(tmp_path: Path, form: str) -> None:
+    with open_store(tmp_path / "store", form) as store:
+        store.snapshots.view("v", unpack(store, LayerTar().file("1").blob(), LayerTar().file("2").blob()))
+        assert loop_devices(tmp_path) == (2 if form == "erofs-loop" else 0)
+        store.snapshots.remove("v")
+        assert loop_devices(tmp_path) == 0
 
 
 def test_mounts_outlive_the_process_that_made_them(tmp_path: Path, form: str) -> None:

@@ -39,6 +39,8 @@ def probe(root: Path, wanted: SnapshotterChoice) -> ProbeResult:
         return ProbeResult(SnapshotterChoice.DIRECTORY, None, "directories: set in the configuration")
     refusals = []
     for backing, words in ((ErofsBacking.FILE, "from its file"), (ErofsBacking.LOOP, "through a loop device")):
+        if wanted is SnapshotterChoice.EROFS_LOOP and backing is not ErofsBacking.LOOP:
+            continue
         try:
             _try_mount(root, backing)
         except (MountError, OSError) as error:
@@ -46,7 +48,7 @@ def probe(root: Path, wanted: SnapshotterChoice) -> ProbeResult:
         else:
             return ProbeResult(SnapshotterChoice.EROFS, backing, "; ".join([f"EROFS mounted {words}", *refusals]))
     explanation = "; ".join(refusals)
-    if wanted is SnapshotterChoice.EROFS:
+    if wanted is not SnapshotterChoice.AUTO:
         raise StoreError(f"the configuration demands EROFS layers and they cannot be mounted: {explanation}")
     return ProbeResult(SnapshotterChoice.DIRECTORY, None, f"directories, because {explanation}")
 

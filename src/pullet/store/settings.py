@@ -10,10 +10,14 @@ GIB = 1 << 30
 
 
 class SnapshotterChoice(StrEnum):
-    """Which form layers take on disk. `auto` probes the kernel once at start."""
+    """Which form layers take on disk. `auto` probes the kernel once at start.
+
+    `erofs` mounts layer files as the kernel can, `erofs-loop` through loop devices even where it need not.
+    """
 
     AUTO = "auto"
     EROFS = "erofs"
+    EROFS_LOOP = "erofs-loop"
     DIRECTORY = "directory"
 
 
