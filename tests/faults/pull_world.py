@@ -19,7 +19,7 @@ from pullet.cri.errors import CriError
 from pullet.cri.extensions import PullReport
 from pullet.cri.types import AuthConfig, ImageSpec
 from pullet.engine.image_service import EngineImageService
-from pullet.kit.clock import SystemClock
+from pullet.kit.clock import Clock, SystemClock
 from pullet.oci.digest import Digest
 from pullet.oci.image_builder import BuiltImage, build_image
 from pullet.registry.client import RegistryClient
@@ -123,13 +123,18 @@ class World:
 
 @asynccontextmanager
 async def open_world(
-    root: Path, *registries: FakeRegistry, urls: tuple[str, ...] = (), settings: RegistrySettings = SETTINGS
+    root: Path,
+    *registries: FakeRegistry,
+    urls: tuple[str, ...] = (),
+    settings: RegistrySettings = SETTINGS,
+    clock: Clock | None = None,
+    snapshotter: SnapshotterChoice = SnapshotterChoice.DIRECTORY,
 ) -> AsyncIterator[World]:
     """A service for which DOMAIN is served by `registries` (or `urls`) alone, in order."""
     mirror = MirrorSettings(endpoints=urls or tuple(one.url for one in registries), is_exclusive=True)
     hosts = HostsConfig(mirrors={DOMAIN: mirror})
-    form = StoreSettings(snapshotter=SnapshotterChoice.DIRECTORY)
-    clock = SystemClock()
+    form = StoreSettings(snapshotter=snapshotter)
+    clock = clock or SystemClock()
     stack = ExitStack()
     client = RegistryClient(hosts, clock=clock, settings=settings)
     stack.callback(client.close)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Protocol
@@ -140,15 +140,17 @@ class NodeMaintenance:
         """
         findings = list(await self._store().check_store(repair=repair))
         broken = sorted({image for finding in findings for image in finding.images})
-        mended = {image: await self._mend(image) for image in broken} if repair else {}
+        mended = {}
+        if repair:
+            digests = {each.id: each.digests for each in (await self._store().disk_usage()).images}
+            mended = {image: await self._mend(image, digests.get(image, ())) for image in broken}
         return {
             "findings": [_finding(each, mended) for each in findings],
             "mended": [{"image": image, "how": how} for image, how in mended.items()],
         }
 
-    async def _mend(self, image_id: str) -> str:
-        found = next((row for row in await self._images.rows() if row["id"] == image_id), None)
-        name = next(iter(found["repo_digests"] if found else ()), "")
+    async def _mend(self, image_id: str, digests: Sequence[str]) -> str:
+        name = next(iter(digests), "")
         try:
             if not name:
                 raise UsageError("it has no name by digest to pull it by")

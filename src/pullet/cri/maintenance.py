@@ -22,7 +22,8 @@ class ImageDisk:
     """One image on disk. Removing it alone frees `unique_bytes`; `shared_bytes` belong to other images as well."""
 
     id: str
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # repository:tag, or repository@digest where there is no tag
+    digests: tuple[str, ...]  # repository@digest
     unique_bytes: int
     shared_bytes: int
     is_pinned: bool

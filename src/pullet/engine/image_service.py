@@ -7,6 +7,7 @@ Also gives progress, reports, pins, inspection and archives (cri.extensions), an
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -34,12 +35,15 @@ from pullet.oci.reference import Reference, ReferenceInvalidError, parse_normali
 from pullet.registry.client import RegistryClient
 from pullet.registry.errors import HostsConfigError, RegistryError
 from pullet.registry.transport import Caller
+from pullet.store.errors import ContentNotFoundError, DigestMismatchError
 from pullet.store.images import ImageRecord
 from pullet.store.leases import LeaseKind
 from pullet.store.store import Store
 
 if TYPE_CHECKING:
     from pullet.cri.types import PodSandboxConfig
+
+log = logging.getLogger(__name__)
 
 _ID: Final = re.compile(r"(?:sha256:)?([a-f0-9]{6,64})")
 _FULL_ID_LENGTH: Final = 64
@@ -84,7 +88,11 @@ class EngineImageService(EngineStoreMaintenance):
         self._threads.close()
 
     async def list_images(self) -> Sequence[Image]:
-        return await self._threads.run(lambda: [self._image(record) for record in self._store.images.list()])
+        def read() -> list[Image]:
+            found = (self._image(record) for record in self._store.images.list())
+            return [image for image in found if image is not None]
+
+        return await self._threads.run(read)
 
     async def image_status(self, image: ImageSpec) -> Image | None:
         record = await self._threads.run(self._find, image.image)
@@ -229,8 +237,13 @@ class EngineImageService(EngineStoreMaintenance):
         matches = [record for record in self._store.images.list() if record.id.startswith(full)]
         return matches[0] if len(matches) == 1 else None
 
-    def _image(self, record: ImageRecord) -> Image:
-        uid, username = self._user(record.id)
+    def _image(self, record: ImageRecord) -> Image | None:
+        """None if its config is lost or damaged: no container can be made of it, and a pull brings it back."""
+        try:
+            uid, username = self._user(record.id)
+        except (ContentNotFoundError, DigestMismatchError) as error:
+            log.warning("image without its config is passed over", extra={"image": record.id, "error": str(error)})
+            return None
         return Image(
             id=record.id,
             repo_tags=tuple(sorted(record.tags)),

@@ -43,6 +43,7 @@ class EngineStoreMaintenance:
             ImageDisk(
                 id=each.id,
                 names=record.tags or record.digests,
+                digests=record.digests,
                 unique_bytes=each.unique_bytes,
                 shared_bytes=each.shared_bytes,
                 is_pinned=record.is_pinned,

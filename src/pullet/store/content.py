@@ -71,7 +71,7 @@ class ContentStore:
             raise ContentNotFoundError("blob", digest) from error
 
     def put(self, digest: str, data: bytes) -> None:
-        """Store `data` durably under `digest`; already present is success.
+        """Store `data` durably under `digest`; already present is success, and what was damaged on disk is replaced.
 
         Raises:
             DigestMismatchError: `data` hashes to something else.
@@ -81,7 +81,7 @@ class ContentStore:
         if got != digest:
             raise DigestMismatchError(want=digest, got=got, size_bytes=len(data))
         path = self.path(digest)
-        if not path.exists():
+        if not path.exists() or path.read_bytes() != data:
             with disk_full_named(self._root):
                 write_atomic(path, data, mode=0o644)
 
