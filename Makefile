@@ -19,7 +19,7 @@ check: setup ## formatting, lint, types, import contracts, dependencies, pure te
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/deptry src
-	$(BIN)/pytest -q tests/unit tests/architecture tests/contracts -m "not root"
+	$(BIN)/pytest -q tests -m "not root"
 
 real: setup packages ## the tests on real parts: registry, crun, kubectl, mounts
 	$(SUDO) env PULLET_REQUIRE=crun,kubectl,docker-registry $(BIN)/pytest -q tests -m root

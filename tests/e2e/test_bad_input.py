@@ -176,8 +176,7 @@ def test_image_that_is_not_there(world: World) -> None:
     ran = world.pullet.pullet("images", "pull", "small:2")
     assert ran.code == 1
     assert ran.stderr.splitlines()[0] == (
-        "error: rpc error: code = NotFound desc = "
-        'failed to pull and unpack image "docker.io/library/small:2": failed to resolve reference '
+        'error: failed to pull and unpack image "docker.io/library/small:2": failed to resolve reference '
         '"docker.io/library/small:2": docker.io/library/small:2: not found'
     )
 

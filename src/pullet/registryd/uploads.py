@@ -1,7 +1,7 @@
 """Blobs on their way in: sessions over the content store's resumable ingests.
 
-A session survives a restart of the registry (the ingest's bytes are its state); what nobody touched for a day is
-dropped at start.
+A session ends with the process that took it: what it left is dropped at the next start, and the client begins anew, as
+docker, podman and skopeo do.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pullet.store.errors import ContentNotFoundError, DigestMismatchError
 from pullet.store.ingest import Ingest
 
 WRITE_BYTES = 1 << 20  # gathered on the loop before a hop to a thread
-STALE_SECONDS = 24 * 3600.0
 
 
 def parse_digest(text: str) -> Digest:
@@ -36,7 +35,7 @@ class Uploads:
     def __init__(self, content: ContentStore, threads: WorkerThreads, clock: Clock) -> None:
         self._content, self._threads = content, threads
         self._busy: set[str] = set()
-        content.drop_stale_ingests(STALE_SECONDS, clock.now().timestamp())
+        content.drop_stale_ingests(0.0, clock.now().timestamp())
 
     async def start(self) -> str:
         """A new session's id."""
