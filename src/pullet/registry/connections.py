@@ -52,7 +52,11 @@ class Connection:
 
     def is_quiet(self) -> bool:
         """Whether an idle connection is still open, with nothing unread on it."""
-        return self._stream.fileno() >= 0 and not select.select([self._stream], [], [], 0)[0]
+        if self._stream.fileno() < 0:
+            return False
+        poll = select.poll()  # select knows no descriptors above 1023
+        poll.register(self._stream, select.POLLIN)
+        return not poll.poll(0)
 
 
 class Connections:

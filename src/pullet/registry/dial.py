@@ -144,16 +144,22 @@ class Dialer:
         self, stream: socket.socket, context: ssl.SSLContext, target: DialTarget, stop: StopFlag
     ) -> ssl.SSLSocket:
         stream.settimeout(min(self._read_timeout_seconds, target.timeout_seconds))
-        forget = stop.on_stop(lambda: stream.shutdown(socket.SHUT_RDWR))
         try:
-            wrapped = context.wrap_socket(stream, server_hostname=target.name)
-        except ssl.SSLCertVerificationError as error:
+            wrapped = context.wrap_socket(stream, server_hostname=target.name, do_handshake_on_connect=False)
+        except (OSError, ValueError) as error:
             stream.close()
+            raise target.unavailable(os_text(error)) from error
+        # the base class's shutdown wakes the handshake; the stream itself gave its descriptor away
+        forget = stop.on_stop(lambda: socket.socket.shutdown(wrapped, socket.SHUT_RDWR))
+        try:
+            wrapped.do_handshake()
+        except ssl.SSLCertVerificationError as error:
+            wrapped.close()
             raise target.unavailable(
                 f"tls: failed to verify certificate: x509: {_certificate_text(error, target.name)}", CertificateError
             ) from error
         except (OSError, ValueError) as error:
-            stream.close()
+            wrapped.close()
             stop.check()
             if isinstance(error, ssl.SSLError) and error.reason in _PLAIN_HTTP_REASONS:
                 raise target.unavailable("http: server gave HTTP response to HTTPS client", PlainHttpError) from error
@@ -161,6 +167,9 @@ class Dialer:
                 raise target.unavailable("net/http: TLS handshake timeout") from error
             text = f"remote error: tls: {error.reason}" if isinstance(error, ssl.SSLError) else os_text(error)
             raise target.unavailable(text) from error
+        except BaseException:
+            wrapped.close()
+            raise
         finally:
             forget()
         wrapped.settimeout(self._read_timeout_seconds)

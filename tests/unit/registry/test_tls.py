@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -10,6 +13,7 @@ import pytest
 import trustme
 
 from pullet.kit.clock import SystemClock
+from pullet.kit.worker_threads import StopFlag, StoppedError
 from pullet.oci.reference import parse_normalized
 from pullet.registry.client import RegistryClient
 from pullet.registry.errors import (
@@ -19,7 +23,7 @@ from pullet.registry.errors import (
     RegistryUnavailableError,
     TlsExpectedError,
 )
-from pullet.registry.hosts import HostsConfig
+from pullet.registry.hosts import HostsConfig, MirrorSettings
 from pullet.registry.settings import RegistrySettings, RetryLimits
 from pullet.registry.transport import Caller
 from pullet.testing.fake_registry import FakeRegistry
@@ -65,6 +69,23 @@ def test_a_ca_of_ones_own(registry: FakeRegistry, authority: trustme.CA, tmp_pat
 
 def test_no_verification(registry: FakeRegistry, tmp_path: Path) -> None:
     resolve(registry, tmp_path, f'server = "{registry.url}"\nskip_verify = true\n')
+
+
+def test_stopping_ends_a_handshake() -> None:
+    stop = StopFlag()
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        host = f"127.0.0.1:{mute.getsockname()[1]}"
+        mirror = MirrorSettings(endpoints=(f"https://{host}",), is_exclusive=True)
+        timer = threading.Timer(0.1, stop.stop)
+        started = time.monotonic()
+        timer.start()
+        with (
+            closing(RegistryClient(HostsConfig(mirrors={"docker.io": mirror}), clock=SystemClock())) as client,
+            pytest.raises(StoppedError),
+        ):
+            client.resolve(parse_normalized("nginx:1"), Caller(stop=stop))
+        timer.join()
+    assert time.monotonic() - started < 2
 
 
 def test_an_unknown_ca(registry: FakeRegistry, tmp_path: Path) -> None:
