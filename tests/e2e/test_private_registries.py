@@ -65,7 +65,7 @@ class World:
     def image(self) -> str:
         return f"{self.host}/team/app:1.0"
 
-    def run_pod(self, name: str, *, secret: str = "", policy: str = "IfNotPresent") -> None:
+    def run_pod(self, name: str, *, secret: str = "", policy: str = "IfNotPresent", account: str = "") -> None:
         pod: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -75,6 +75,8 @@ class World:
                 "containers": [{"name": "c", "image": self.image, "imagePullPolicy": policy}],
             },
         }
+        if account:
+            pod["spec"]["serviceAccountName"] = account
         if secret:
             pod["spec"]["imagePullSecrets"] = [{"name": secret}]
         self.pullet.kubectl("apply", "-f", "-", stdin=json.dumps(pod)).ok()
@@ -220,3 +222,74 @@ def no_secret_is_anywhere_but_where_it_must_be(world: World) -> None:
 def assert_nothing_planted(where: str, data: bytes) -> None:
     found = [secret for secret in PLANTED if secret.encode() in data]
     assert not found, f"{where} holds a secret"
+
+
+PROVIDER = """\
+#!/usr/bin/env python3
+import base64, json, sys
+request = json.load(sys.stdin)
+claims = request["serviceAccountToken"].split(".")[1]
+claims = json.loads(base64.urlsafe_b64decode(claims + "==="))
+answers = {
+    "kind": "CredentialProviderResponse", "apiVersion": request["apiVersion"],
+    "cacheKeyType": "Registry", "cacheDuration": "1h", "auth": {},
+}
+is_right = claims["sub"] == "system:serviceaccount:default:puller" and claims["aud"] == ["registry.test"]
+if is_right and request["serviceAccountAnnotations"] == {"registry.test/user": "alice"}:
+    answers["auth"]["127.0.0.1:%(port)d/team"] = {"username": "alice", "password": "%(password)s"}
+json.dump(answers, sys.stdout)
+"""
+
+
+def test_a_credential_provider_acts_in_the_name_of_the_pods_service_account() -> None:
+    with scratch_directory("provider") as directory, docker_registry(directory / "registry", with_password=True) as hub:
+        push_image(f"http://127.0.0.1:{hub.port}", "team/app", "1.0", busybox_image(), user=("alice", PASSWORD))
+        config = provider_config(directory, hub.port)
+        with running(Pullet(directory / "root", config=config)) as pullet:
+            world = World(pullet=pullet, host=f"127.0.0.1:{hub.port}", arguments=ProcessArguments(directory))
+            account = {
+                "apiVersion": "v1",
+                "kind": "ServiceAccount",
+                "metadata": {"name": "puller", "annotations": {"registry.test/user": "alice"}},
+            }
+            pullet.kubectl("apply", "-f", "-", stdin=json.dumps(account)).ok()
+            world.run_pod("chosen", account="puller")
+            world.wait_for("chosen", "running")
+            (last,) = json.loads(pullet.pullet("why", "chosen", "-o", "json").ok())
+            assert last["credential"] == f"credential provider keeper (key 127.0.0.1:{hub.port}/team)"
+            access = json.loads(pullet.pullet("images", "access", world.image, "-o", "json").ok())
+            assert access["recorded"][0]["openers"] == ["service account default/puller"]
+            world.run_pod("other")
+            world.wait_for("other", "ErrImagePull")
+            assert_nothing_planted("the log", pullet.log_path.read_bytes())
+
+
+def provider_config(directory: Path, port: int) -> dict[str, Any]:
+    """The node's configuration for a provider that answers one account alone."""
+    program = directory / "bin" / "keeper"
+    program.parent.mkdir()
+    program.write_text(PROVIDER % {"port": port, "password": PASSWORD})
+    program.chmod(0o755)
+    providers = {
+        "kind": "CredentialProviderConfig",
+        "apiVersion": "kubelet.config.k8s.io/v1",
+        "providers": [
+            {
+                "name": "keeper",
+                "matchImages": [f"127.0.0.1:{port}"],
+                "defaultCacheDuration": "1h",
+                "apiVersion": "credentialprovider.kubelet.k8s.io/v1",
+                "tokenAttributes": {
+                    "serviceAccountTokenAudience": "registry.test",
+                    "requireServiceAccount": True,
+                    "cacheType": "ServiceAccount",
+                    "requiredServiceAccountAnnotationKeys": ["registry.test/user"],
+                },
+            }
+        ],
+    }
+    (directory / "providers.json").write_text(json.dumps(providers))
+    return {
+        "imageCredentialProviderConfig": str(directory / "providers.json"),
+        "imageCredentialProviderBinDir": str(program.parent),
+    }

@@ -41,15 +41,10 @@ def command(pod: str, namespace: str, container: str, *, show_all: bool, root: P
 
 
 def last_of_each(passes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The newest pass of each container; `passes` is newest first.
-
-    One that only waits for the next try is told with cause and next step of the failure before it.
-    """
+    """The newest pass of each container; `passes` is newest first."""
     seen: dict[tuple[str, str], dict[str, Any]] = {}
     for one in passes:
-        last = seen.setdefault((one["container"], one["image"]), one)
-        if last["outcome"] == "waiting" and not last["next_step"] and one["pod_uid"] == last["pod_uid"]:
-            last |= {key: one[key] for key in ("cause", "next_step")}
+        seen.setdefault((one["container"], one["image"]), one)
     return list(seen.values())
 
 

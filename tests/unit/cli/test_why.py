@@ -7,10 +7,8 @@ from typing import Any
 from pullet.cli.why import last_of_each
 
 
-def one_pass(outcome: str, *, container: str = "c", uid: str = "u1", **more: str) -> dict[str, Any]:
-    return {
-        "container": container, "image": "x", "pod_uid": uid, "outcome": outcome, "cause": "", "next_step": "", **more,
-    }  # fmt: skip
+def one_pass(outcome: str, *, container: str = "c") -> dict[str, Any]:
+    return {"container": container, "image": "x", "outcome": outcome}
 
 
 def test_the_newest_of_each_container_counts() -> None:
@@ -19,14 +17,3 @@ def test_the_newest_of_each_container_counts() -> None:
         ("a", "pulled"),
         ("c", "used-local"),
     ]
-
-
-def test_a_pass_that_waits_is_told_with_the_failure_it_waits_after() -> None:
-    failed = one_pass("failed", cause="401", next_step="add a secret")
-    (last,) = last_of_each([one_pass("waiting"), one_pass("waiting"), failed, one_pass("failed", next_step="older")])
-    assert (last["outcome"], last["cause"], last["next_step"]) == ("waiting", "401", "add a secret")
-
-
-def test_the_failure_of_another_pod_of_the_name_is_not_taken() -> None:
-    (last,) = last_of_each([one_pass("waiting"), one_pass("failed", uid="u0", next_step="not this one's")])
-    assert last["next_step"] == ""
