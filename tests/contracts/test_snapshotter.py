@@ -209,6 +209,31 @@ def test_directories_without_an_entry_look_as_the_layer_below_has_them(store: St
     assert read_tree(again)["srv"][:3] == ("drwxr-xr-x", 1, 1)
 
 
+def test_implied_directory_hides_a_link_below_and_looks_as_what_it_led_to(store: Store) -> None:
+    """What containerd 1.6 makes of the same two layers, looked at file by file."""
+    low = LayerTar().directory("usr").directory("usr/lib", mode=0o711, owner=(5, 6)).file("usr/lib/old")
+    low.link("lib", "usr/lib").link("dangling", "nowhere").link("loop", "loop").link("up", "../../usr/lib")
+    high = LayerTar().file("lib/x").file("dangling/x").file("loop/x").file("up/x")
+    tree = read_tree(store.snapshots.view("v", unpack(store, low.blob(), high.blob())).path)
+    assert tree["lib"][:3] == tree["up"][:3] == ("drwx--x--x", 5, 6)
+    assert tree["dangling"][:3] == tree["loop"][:3] == ("drwxr-xr-x", 0, 0)
+    assert {"lib/x", "usr/lib/old"} <= set(tree)
+    assert not {"usr/lib/x", "lib/old"} & set(tree)
+
+
+def test_textual_access_control_lists_are_passed_over(store: Store) -> None:
+    """GNU tar's `--acls` writes them; containerd and umoci read only the binary form. The file is there without."""
+    text = {"SCHILY.acl.access": "user::rw-,user:1000:r--,group::r--,mask::r--,other::r--"}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("f")
+        info.mode, info.pax_headers = 0o640, text
+        tar.addfile(info)
+    root = store.snapshots.view("v", unpack(store, gzipped(buffer.getvalue()))).path
+    assert (root / "f").stat().st_mode & 0o7777 == 0o640
+    assert os.listxattr(root / "f") == []
+
+
 def test_hard_link_into_a_lower_layer(store: Store) -> None:
     low = LayerTar().directory("bin", mode=0o711, owner=(3, 4))
     low.file("bin/tool", b"tool" * 1000, mode=0o4755, owner=(1, 2)).link("sbin", "bin")

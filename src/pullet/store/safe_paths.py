@@ -6,6 +6,7 @@ Source: Linux include/uapi/linux/openat2.h.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -31,11 +32,13 @@ def open_in_root(root: int, path: bytes, flags: int, mode: int = 0) -> int:
 
 
 @contextmanager
-def found_in_root(root: int, path: bytes) -> Iterator[int | None]:
-    """An O_PATH descriptor of `path` itself (a final link is not followed), None when there is no such thing."""
+def found_in_root(root: int, path: bytes, *, follows: bool = False) -> Iterator[int | None]:
+    """An O_PATH descriptor of `path` itself or, with `follows`, of what a final link leads to; None: there is none."""
     try:
-        descriptor = open_in_root(root, path, os.O_PATH | os.O_NOFOLLOW)
-    except (FileNotFoundError, NotADirectoryError):
+        descriptor = open_in_root(root, path, os.O_PATH | (0 if follows else os.O_NOFOLLOW))
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+            raise
         yield None
         return
     try:

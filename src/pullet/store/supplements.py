@@ -1,6 +1,7 @@
 """What a layer leaves to the layers below it, made explicit as one small layer of ours laid on top of it.
 
-A tar may leave out parent directories (their metadata is that of the directory below) or hard-link to a file of a
+A tar may leave out parent directories (their metadata is that of the directory below, also of one that a link below
+leads to: the link itself is hidden, as containerd has it) or hard-link to a file of a
 layer below (overlayfs cannot link across layers, so the file is copied up under both names, as writing through an
 overlay would do). Such a layer looks different over different lower layers; the supplement belongs to the chain.
 """
@@ -51,7 +52,7 @@ class _SupplementWriter:
             for path in self._layer.needs.implied_directories:
                 if self._lets_through(path) and self._is_directory(self._below, path):
                     self._parents(tar, path)
-                    self._entry(tar, self._below, path)
+                    self._entry(tar, self._below, path, follows=True)
             for path, target in self._layer.needs.lower_links:
                 self._link(tar, path, target)
 
@@ -87,12 +88,12 @@ class _SupplementWriter:
             implied = above in self._layer.needs.implied_directories
             has_own = self._is_directory(self._top, above) and not implied
             source = self._top if has_own or not self._is_directory(self._below, above) else self._below
-            self._entry(tar, source, above)
+            self._entry(tar, source, above, follows=True)
 
-    def _entry(self, tar: tarfile.TarFile, source: int, path: bytes) -> None:
+    def _entry(self, tar: tarfile.TarFile, source: int, path: bytes, *, follows: bool = False) -> None:
         if path in self._written:
             return
-        with found_in_root(source, path) as found:
+        with found_in_root(source, path, follows=follows) as found:
             if found is None:
                 return
             self._written.add(path)
@@ -147,7 +148,7 @@ class _SupplementWriter:
 
     @staticmethod
     def _is_directory(root: int, path: bytes) -> bool:
-        with found_in_root(root, path) as found:
+        with found_in_root(root, path, follows=True) as found:
             return found is not None and stat.S_ISDIR(os.fstat(found).st_mode)
 
 
