@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -36,13 +36,25 @@ class Endpoint:
     namespace: str = ""  # sent as ?ns= to mirrors; empty for the registry itself
     capabilities: frozenset[str] = ALL_CAPABILITIES
     tls: TlsSettings = TlsSettings()
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # may hold a credential of the endpoint's own
     dial_timeout_seconds: float = DIAL_TIMEOUT_SECONDS
 
     @property
     def host(self) -> str:
         """Host with port, as in the URL."""
         return urlsplit(self.base).netloc
+
+    @property
+    def has_own_credential(self) -> bool:
+        """Whether its configured headers say who asks, so that nobody else's credential is shown to it."""
+        return any(name.lower() == "authorization" for name, _ in self.headers)
+
+    def header_fields(self) -> dict[str, str]:
+        """The configured headers, several values of one joined."""
+        fields: dict[str, str] = {}
+        for name, value in self.headers:
+            fields[name] = f"{fields[name]}, {value}" if name in fields else value
+        return fields
 
     def url(self, path: str) -> str:
         """The URL of a /v2/... path."""

@@ -141,6 +141,9 @@ class Transport:
 
     def _authorized(self, endpoint: Endpoint, request: Request, caller: Caller) -> Response:
         url = endpoint.url(request.path)
+        if endpoint.has_own_credential:
+            response = self._follow(endpoint, request.method, url, dict(request.headers), caller, None)
+            return self._checked(response, request.method, url, had_credential=True)
 
         def fetch(token: TokenRequest) -> bytes:
             return self._fetch_token(endpoint, token, caller)
@@ -199,7 +202,7 @@ class Transport:
             at_home = _origin(url) == first
             sent = {"User-Agent": self._user_agent or default_user_agent(), **headers}
             if at_home:
-                sent.update(endpoint.headers)
+                sent.update(endpoint.header_fields())
                 if authorization is not None:
                     sent["Authorization"] = authorization
             place = endpoint if at_home else Endpoint(base=url)
@@ -251,7 +254,7 @@ class Transport:
                         status=status,
                         elapsed_seconds=self._clock.monotonic() - started,
                         error=failure,
-                        is_authorized="Authorization" in headers,
+                        is_authorized=any(name.lower() == "authorization" for name in headers),
                         rate_limit=rate_limit,
                     )
                 )

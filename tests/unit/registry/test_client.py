@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import threading
 import time
 from collections.abc import Iterator
@@ -747,6 +748,40 @@ def test_hosts_toml_is_obeyed_end_to_end(tmp_path: Path, registry: FakeRegistry)
     with closing(RegistryClient(HostsConfig(certs_directories=(tmp_path,)), clock=SystemClock())) as client:
         client.resolve(NGINX, Caller())
     assert registry.log[0].headers["x-team"] == "a"
+
+
+class TestOwnCredentials:
+    """A mirror with a login of its own."""
+
+    OWN = f"Basic {base64.b64encode(b'mirror:pw').decode()}"
+
+    def client(self, root: Path, mirror: FakeRegistry, registry: FakeRegistry, header: str) -> RegistryClient:
+        (root / "docker.io").mkdir()
+        (root / "docker.io" / "hosts.toml").write_text(
+            f'server = "{registry.url}"\n[host."{mirror.url}"]\n[host."{mirror.url}".header]\n'
+            f'authorization = "{header}"\nX-Team = ["a", "b"]\n'
+        )
+        return RegistryClient(HostsConfig(certs_directories=(root,)), clock=SystemClock(), settings=QUICK)
+
+    def test_it_is_sent_at_once_and_nothing_else(self, tmp_path: Path, registry: FakeRegistry) -> None:
+        with FakeRegistry(auth=FakeAuth(scheme="basic", users={"mirror": "pw"})) as mirror:
+            push(mirror)
+            with closing(self.client(tmp_path, mirror, registry, self.OWN)) as client:
+                told: list[Exchange] = []
+                resolved = client.resolve(NGINX, Caller(credential=ALICE, on_exchange=told.append))
+            (request,) = mirror.log
+            assert request.headers["authorization"] == self.OWN
+            assert request.headers["x-team"] == "a, b"
+            assert told[0].is_authorized
+            assert self.OWN not in repr(resolved) + repr(told)
+
+    def test_a_wrong_one_leads_to_the_registry(self, tmp_path: Path, registry: FakeRegistry) -> None:
+        push(registry)
+        with FakeRegistry(auth=FakeAuth(scheme="basic", users=USERS)) as mirror:
+            with closing(self.client(tmp_path, mirror, registry, "Basic bm86bm8=")) as client:
+                assert client.resolve(NGINX, Caller(credential=ALICE)).endpoint.host == registry.host
+            assert [one.status for one in mirror.log] == [401]
+        assert "authorization" not in registry.log[0].headers
 
 
 class TestCapabilities:
