@@ -23,6 +23,7 @@ from pullet.node.metrics import NodeMetrics
 from pullet.oci.image_builder import BuiltLayer, build_image
 from pullet.policy.image_gc import ImageGCPolicy
 from pullet.policy.wording import Wording
+from pullet.store.leases import LeaseKind
 from pullet.store.settings import SnapshotterChoice
 from pullet.testing.clock import FakeClock
 from pullet.testing.fake_registry import FakeRegistry
@@ -294,3 +295,31 @@ async def test_an_image_without_its_config_is_not_there(
         assert await node.world.service.image_status(spec("one")) is None
         await node.pull("one")
         assert await node.names() == {"one", "two"}
+
+
+async def test_snapshots_of_containers_that_are_gone_are_found_and_removed(
+    tmp_path: Path, registry: FakeRegistry, threads: WorkerThreads
+) -> None:
+    async with open_node(tmp_path / "store", registry, threads, FakeClock()) as node:
+        await node.pull("one")
+        store = node.world.store
+
+        def mount() -> None:
+            layers = store.images.list()[0].diff_ids
+            store.leases.acquire("container/alive", LeaseKind.SNAPSHOT, ["alive"])
+            store.leases.acquire("container/alive", LeaseKind.LAYER, layers)
+            for key in ("alive", "dead"):
+                store.snapshots.prepare(key, layers)
+
+        await asyncio.to_thread(mount)
+        try:
+            found = await node.maintenance.check_store(repair=False)
+            assert [(one["kind"], one["key"], one["detail"]) for one in found["findings"]] == [
+                ("orphan snapshot", "dead", "mounted, and no container has it")
+            ]
+            await node.maintenance.check_store(repair=True)
+            (left,) = await asyncio.to_thread(store.snapshots.list)
+            assert (left.key, left.is_mounted) == ("alive", True)
+            assert (await node.maintenance.check_store(repair=False))["findings"] == []
+        finally:
+            await asyncio.to_thread(store.snapshots.cleanup_stale, ())

@@ -419,6 +419,7 @@ def test_usage_is_exact(store: Store) -> None:
     assert usage[first].unique_bytes == disk[one.diff_id] + documents
     assert usage[first].shared_bytes == usage[second].shared_bytes == disk[shared.diff_id]
     assert store.freed_by_removing([first, second]) == sum(disk.values()) + 2 * documents
+    store.leases.acquire("container/running", LeaseKind.SNAPSHOT, ["running"])
     store.snapshots.prepare("running", [shared.diff_id, two.diff_id])
     assert store.freed_by_removing([first, second]) == disk[one.diff_id] + 2 * documents
     expected = store.freed_by_removing([first])

@@ -13,6 +13,8 @@ from pullet.store.content import ContentStore
 from pullet.store.gc import Collector
 from pullet.store.images import Images
 from pullet.store.layers import Layers
+from pullet.store.leases import LeaseKind, Leases
+from pullet.store.snapshotter import Snapshotter
 
 
 class FindingKind(StrEnum):
@@ -24,6 +26,7 @@ class FindingKind(StrEnum):
     MISSING_BLOB = "missing blob"
     ORPHAN_LAYER = "orphan layer"
     ORPHAN_BLOB = "orphan blob"
+    ORPHAN_SNAPSHOT = "orphan snapshot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +42,35 @@ class Finding:
 class Checker:
     """Reads everything once."""
 
-    def __init__(self, *, content: ContentStore, layers: Layers, images: Images, collector: Collector) -> None:
+    def __init__(
+        self,
+        *,
+        content: ContentStore,
+        layers: Layers,
+        images: Images,
+        collector: Collector,
+        snapshots: Snapshotter,
+        leases: Leases,
+    ) -> None:
         self._content, self._layers, self._images, self._collector = content, layers, images, collector
+        self._snapshots, self._leases = snapshots, leases
 
     def check(self, *, repair: bool) -> tuple[Finding, ...]:
         """Hash every layer and blob; compare images with what is here. With `repair`, mend. Takes minutes when full."""
-        found = [*self._corrupt(repair=repair), *self._orphans(repair=repair)]
+        found = [*self._dead_snapshots(repair=repair), *self._corrupt(repair=repair), *self._orphans(repair=repair)]
         found += self._missing()
         return tuple(found)
+
+    def _dead_snapshots(self, *, repair: bool) -> Iterator[Finding]:
+        """Snapshots, with their mounts, of containers that are gone. A living one is leased before it is made."""
+        snapshots = self._snapshots.list()
+        wanted = self._leases.keys(LeaseKind.SNAPSHOT)
+        for snapshot in snapshots:
+            if snapshot.key not in wanted:
+                if repair:
+                    self._snapshots.remove(snapshot.key)
+                state = "mounted" if snapshot.is_mounted else "not mounted"
+                yield Finding(FindingKind.ORPHAN_SNAPSHOT, snapshot.key, f"{state}, and no container has it", repair)
 
     def _corrupt(self, *, repair: bool) -> Iterator[Finding]:
         for diff_id, _, _ in self._layers.list():

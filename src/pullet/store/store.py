@@ -136,7 +136,14 @@ class Store:
 
     def check(self, *, repair: bool = False) -> tuple[Finding, ...]:
         """Verify everything here against its digest and report (or mend) what is wrong. Takes long."""
-        checker = Checker(content=self.content, layers=self.layers, images=self.images, collector=self._collector)
+        checker = Checker(
+            content=self.content,
+            layers=self.layers,
+            images=self.images,
+            collector=self._collector,
+            snapshots=self.snapshots,
+            leases=self.leases,
+        )
         return checker.check(repair=repair)
 
     def close(self) -> None:
