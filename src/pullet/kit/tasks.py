@@ -79,9 +79,14 @@ class Supervisor:
         while True:
             try:
                 return await run()
-            except Exception:
+            except Exception as error:
                 if restart_seconds is None:
                     raise
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    # What a group inside fails with while it is being cancelled must not pass for a crash: a child
+                    # that was told to stop and starts again would never end.
+                    raise asyncio.CancelledError from error
                 log.exception("child failed, restarting", extra={"child": name, "restart_seconds": restart_seconds})
             await self._clock.sleep(restart_seconds)
 
