@@ -32,7 +32,7 @@ from pullet.registry.auth import Credential
 from pullet.registry.client import RegistryClient
 from pullet.registry.response import RateLimit
 from pullet.registry.transport import Caller, Exchange
-from pullet.store.errors import DigestMismatchError, SizeMismatchError
+from pullet.store.errors import DigestMismatchError, SizeMismatchError, disk_full_named
 from pullet.store.images import ImageLayer
 from pullet.store.leases import LeaseKind
 from pullet.store.store import Store
@@ -174,8 +174,14 @@ class ImagePuller:
 
         with one_error():
             async with asyncio.TaskGroup() as group:
+                if plan.fetched_bytes:
+                    group.create_task(self._plan_threads.run(self._sync_documents, plan), name="sync/documents")
                 for layer in sorted(missing, key=lambda layer: layer.blob.size, reverse=True):
                     group.create_task(fetch(layer), name=f"layer/{layer.blob.digest}")
+
+    def _sync_documents(self, plan: PullPlan) -> None:
+        with worded(PullStep(reference=str(plan.reference), content=plan.target)), disk_full_named(self._store.root):
+            self._store.content.sync(plan.documents)
 
     def _missing(self, plan: PullPlan, ticket: PullTicket, traffic: _Traffic, owner: str) -> tuple[PlannedLayer, ...]:
         """The layers to fetch, each once; what is here is held so that it stays."""

@@ -52,7 +52,7 @@ class PullPlan:
     manifest: Manifest
     config: ImageConfig
     layers: tuple[PlannedLayer, ...]  # lowest first
-    documents: frozenset[Digest]
+    documents: frozenset[Digest]  # not known to be on the disk itself where any was fetched
     host: str  # that resolved the name
     is_local: bool = False
     fetched_bytes: int = 0
@@ -190,4 +190,4 @@ class PullPlanner:
 
     def _store(self, descriptor: Descriptor, raw: bytes) -> None:
         self._fetched_bytes += len(raw)
-        self.content.put(descriptor.digest, raw)
+        self.content.put(descriptor.digest, raw, durable=False)  # the pull syncs it while the layers come

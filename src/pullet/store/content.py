@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from io import FileIO
 from pathlib import Path
 
-from pullet.kit.atomic_file import write_atomic
+from pullet.kit.atomic_file import fsync_directory, write_atomic
 from pullet.kit.sqlite import Database
 from pullet.oci.digest import HEX_LENGTH, Digest
 from pullet.store.errors import ContentNotFoundError, DigestMismatchError, disk_full_named
@@ -70,8 +70,10 @@ class ContentStore:
         except FileNotFoundError as error:
             raise ContentNotFoundError("blob", digest) from error
 
-    def put(self, digest: str, data: bytes) -> None:
-        """Store `data` durably under `digest`; already present is success, and what was damaged on disk is replaced.
+    def put(self, digest: str, data: bytes, *, durable: bool = True) -> None:
+        """Store `data` under `digest`, durably unless the caller is going to `sync`.
+
+        Already present is success, and what was damaged on disk is replaced.
 
         Raises:
             DigestMismatchError: `data` hashes to something else.
@@ -83,7 +85,24 @@ class ContentStore:
         path = self.path(digest)
         if not path.exists() or path.read_bytes() != data:
             with disk_full_named(self._root):
-                write_atomic(path, data, mode=0o644)
+                write_atomic(path, data, mode=0o644, durable=durable)
+
+    def sync(self, digests: Iterable[str]) -> None:
+        """Bring these blobs to the disk itself; those that are gone are passed over."""
+        directories = set()
+        for digest in digests:
+            path = self.path(digest)
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            directories.add(path.parent)
+        for directory in directories:
+            fsync_directory(directory)
 
     def remove(self, digest: str) -> int:
         """Remove the blob; gives the bytes freed, 0 when it was not here. Only garbage collection should call it."""
