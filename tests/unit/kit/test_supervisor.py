@@ -51,7 +51,10 @@ async def test_a_child_without_restart_takes_the_group_down() -> None:
     async def child() -> None:
         raise ValueError("crash")
 
-    with pytest.raises(ExceptionGroup):
+    async def supervise() -> None:
         async with Supervisor(clock=FakeClock()) as supervisor:
             supervisor.start("child", child)
             await asyncio.sleep(1)
+
+    with pytest.raises(ExceptionGroup):
+        await supervise()
