@@ -210,6 +210,7 @@ class Cluster:
         for parts in self._nodes:
             if self._ends_pods:
                 await stop_pods(parts.engine.runtime)
+                await parts.node.unmount_volumes()
                 await remove_bridge(parts.bridge)
             else:
                 left += len(await parts.engine.runtime.list_pod_sandbox())

@@ -69,7 +69,7 @@ from pullet.node.static_pods import StaticPods
 from pullet.node.status_manager import StatusManager
 from pullet.node.sync_pod import PodSyncer
 from pullet.node.volume_payloads import PayloadSources
-from pullet.node.volumes import VolumeManager
+from pullet.node.volumes import VolumeManager, unmount_below
 from pullet.policy.credential_match import TrackedCredential
 from pullet.policy.eviction import parse_thresholds
 from pullet.policy.image_gc import ImageGCPolicy
@@ -189,6 +189,14 @@ class Node:
     def stop(self) -> None:
         """Ask `run()` to end."""
         self._stopping.ring()
+
+    async def unmount_volumes(self) -> None:
+        """After `run()`, when its pods were stopped too: leave no volume mounted; the next `run()` mounts them anew.
+
+        Raises:
+            VolumeError: the kernel refused.
+        """
+        await unmount_below(self._paths.pods, self._threads)
 
     async def _start(self, supervisor: Supervisor, parts: NodeParts) -> None:
         def child(name: str, run: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -74,8 +74,7 @@ class VolumeManager:
             VolumeError: something below is still busy.
         """
         directory = self._paths.pod(pod_uid)
-        for mount_point in await self._threads.run(mount_points_below, directory):
-            await _umount(mount_point)
+        await unmount_below(directory, self._threads)
         try:
             await self._threads.run(_remove_tree, directory)
         except OSError as error:
@@ -163,6 +162,16 @@ def prepare_host_path(source: HostPathView) -> Path:
     if not path.exists() or not check(path.stat().st_mode):
         raise VolumeError(f"hostPath type check failed: {source.path} {text}")
     return path
+
+
+async def unmount_below(directory: Path, threads: WorkerThreads) -> None:
+    """Unmount everything at or below the directory; what is in use by a process goes when that ends.
+
+    Raises:
+        VolumeError: the kernel refused one; the ones further in are gone.
+    """
+    for mount_point in await threads.run(mount_points_below, directory):
+        await _umount(mount_point)
 
 
 def mount_points_below(directory: Path) -> list[Path]:

@@ -171,7 +171,7 @@ def _status_of(
 ) -> JsonObject:
     return {
         "name": container.name,
-        "state": _state_of(latest, runtime_name),
+        "state": _told_end(latest, old, runtime_name) or _state_of(latest, runtime_name),
         "lastState": dict((old or {}).get("lastState") or {}) if latest.restart_count else {},
         "restartCount": latest.restart_count,
         "image": latest.image,
@@ -188,6 +188,13 @@ def _status_of(
             }
         },
     }
+
+
+def _told_end(latest: ContainerRuntimeStatus, old: Mapping[str, Any] | None, runtime_name: str) -> JsonObject | None:
+    """The end of this very container as it was told before: it changes no more, though its message file may be gone."""
+    ended = ((old or {}).get("state") or {}).get("terminated") or {}
+    is_same = latest.state is ContainerState.EXITED and ended.get("containerID") == f"{runtime_name}://{latest.id}"
+    return {"terminated": dict(ended)} if is_same else None
 
 
 def _state_of(status: ContainerRuntimeStatus, runtime_name: str) -> JsonObject:

@@ -1,0 +1,275 @@
+"""Pods on a whole node, from the user's side: what their containers get, do, and how they end.
+
+One node; every pod is applied at once, so that the module takes as long as its slowest pod.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.e2e.harness import Pullet, running, scratch_directory
+
+from pullet.oci.image_builder import BuiltImage, FileEntry, build_image, build_layer, oci_archive
+from pullet.testing.images import busybox_layer
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(90)]
+
+SECONDS = 30.0
+PODS = Path(__file__).with_name("node_pods.yaml")
+
+
+class Node:
+    """The node with its pods."""
+
+    def __init__(self, pullet: Pullet, directory: Path) -> None:
+        self.pullet, self.directory = pullet, directory
+
+    def pod(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.pullet.kubectl("get", "pod", name, "-o", "json").ok())
+        return found
+
+    def wait(self, name: str, is_so: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        """The pod once `is_so(status)` holds."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            pod = self.pod(name)
+            if is_so(pod["status"]):
+                return pod
+            assert time.monotonic() < deadline, json.dumps(pod["status"], indent=1)
+            time.sleep(0.1)
+
+    def run(self, name: str, script: str, container: str = "c") -> str:
+        self.wait(name, lambda status: _state(status, "running"))
+        return self.pullet.kubectl("exec", name, "-c", container, "--", "sh", "-c", script).ok()
+
+    def logs(self, name: str, *arguments: str) -> str:
+        return self.pullet.kubectl("logs", name, *arguments).ok()
+
+    def events(self, name: str, reason: str) -> list[str]:
+        """Messages of the pod's events with that reason, waiting for the first."""
+        deadline = time.monotonic() + SECONDS
+        selector = f"involvedObject.name={name},reason={reason}"
+        while True:
+            listed = json.loads(self.pullet.kubectl("get", "events", "--field-selector", selector, "-o", "json").ok())
+            if listed["items"] or time.monotonic() > deadline:
+                return [event["message"] for event in listed["items"]]
+            time.sleep(0.1)
+
+
+def _state(status: dict[str, Any], kind: str) -> dict[str, Any] | None:
+    """The state of the pod's only regular container, when it is of that kind."""
+    for container in status.get("containerStatuses") or ():
+        found: dict[str, Any] | None = container["state"].get(kind)
+        return found
+    return None
+
+
+def _busybox(text: str) -> BuiltImage:
+    links = {
+        f"bin/{name}": FileEntry(link="busybox", mode=0o777) for name in ("grep", "ps", "readlink", "stat", "tail")
+    }
+    own = build_layer({**links, "etc/image": FileEntry(data=f"{text}\n".encode())})
+    return build_image([busybox_layer(), own], defaults={"Cmd": ["sleep", "100000"], "Env": ["PATH=/bin"]})
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    with scratch_directory("pods") as directory:
+        data = build_layer({"data/hello": FileEntry(data=b"from the image\n"), "top": FileEntry(data=b"top\n")})
+        images = {
+            "docker.io/library/busybox:1": _busybox("one"),
+            "docker.io/library/busybox:2": _busybox("two"),
+            "docker.io/library/data:1": build_image([data], defaults={}),
+        }
+        archive = directory / "images.tar"
+        archive.write_bytes(oci_archive(images))
+        with running(Pullet(directory / "root")) as pullet:
+            pullet.pullet("images", "import", str(archive)).ok()
+            manifest = PODS.read_text().replace("/HOSTPATH", str(directory / "hostpath"))
+            pullet.kubectl("apply", "-f", "-", stdin=manifest).ok()
+            yield Node(pullet, directory)
+
+
+def test_environment(node: Node) -> None:
+    lines = node.run("volumes", "env").splitlines()
+    pod = node.pod("volumes")
+    wanted = {
+        "TEXT=x-$(NOPE)-$(PLAIN)",
+        "FROM_MAP=value1",
+        "FROM_SECRET=hunter2",
+        "MAP_key=value1",
+        f"POD_IP={pod['status']['podIP']}",
+        f"POD_UID={pod['metadata']['uid']}",
+        "LABEL=volumes",
+        "CPU=1",
+        "MEMORY=64",
+    }
+    assert wanted <= set(lines)
+    assert not any(line.startswith("OPTIONAL=") for line in lines)
+
+
+def test_volumes(node: Node) -> None:
+    script = (
+        "cat /map/key /one.txt /secret/password /down/label /down/cpu /projected/sub/key /image/top /imagesub/hello"
+    )
+    said = node.run("volumes", script)
+    assert said == "value1text\nhunter2" + "volumes" + "100" + "value1" + "top\n" + "from the image\n"
+    mounts = node.run("volumes", "cat /proc/mounts")
+    assert "tmpfs /memory tmpfs rw,relatime,size=16384k" in mounts
+    assert node.run("volumes", "touch /image/x 2>&1 || echo refused").splitlines()[-1] == "refused"
+    assert node.run("volumes", "stat -c %a /secret/..data/password /sub").split() == ["400", "777"]
+    node.run("volumes", "echo hi > /host/there")
+    assert (node.directory / "hostpath" / "there").read_text() == "hi\n"
+
+
+def test_the_mounted_token_is_good_for_the_api_server(node: Node) -> None:
+    token = node.run("volumes", "cat /var/run/secrets/kubernetes.io/serviceaccount/token")
+    server = yaml.safe_load(node.pullet.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+    authority = node.directory / "ca.crt"
+    authority.write_text(node.run("volumes", "cat /var/run/secrets/kubernetes.io/serviceaccount/ca.crt"))
+    words = ["--kubeconfig=/dev/null", f"--server={server}", f"--certificate-authority={authority}", f"--token={token}"]
+    asked = node.pullet.kubectl(*words, "get", "pod", "volumes", "-o", "name")
+    assert asked.ok() == "pod/volumes\n"
+
+
+def test_names_and_hosts(node: Node) -> None:
+    hosts = node.run("volumes", "cat /etc/hosts")
+    assert "10.1.2.3\tfoo.local\tbar.local\n" in hosts
+    assert f"{node.pod('volumes')['status']['podIP']}\tvolumes\n" in hosts
+    assert node.run("volumes", "cat /etc/resolv.conf") == "search one.test\nnameserver 1.2.3.4\noptions ndots:2\n"
+    assert node.run("volumes", "hostname") == "volumes\n"
+
+
+def test_init_containers_and_sidecars_in_order(node: Node) -> None:
+    pod = node.wait("volumes", lambda status: _state(status, "running"))
+    assert node.run("volumes", "cat /empty/order") == "first\nsidecar\nsecond\n"
+    first, sidecar, second = pod["status"]["initContainerStatuses"]
+    assert first["state"]["terminated"]["reason"] == second["state"]["terminated"]["reason"] == "Completed"
+    assert sidecar["started"] is True
+    assert "running" in sidecar["state"]
+
+
+def test_a_changed_config_map_reaches_the_container(node: Node) -> None:
+    node.run("config", 'test "$(cat /map/key)" = old')
+    node.pullet.kubectl("patch", "configmap", "changing", "-p", '{"data":{"key":"new"}}').ok()
+    node.pullet.kubectl("annotate", "pod", "config", "touched=yes").ok()  # any news of the pod syncs it at once
+    deadline = time.monotonic() + SECONDS
+    while node.run("config", "cat /map/key") != "new":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_identity_and_rights(node: Node) -> None:
+    lines = node.run(
+        "rights", "id; grep -E 'CapBnd|NoNewPrivs|Seccomp:' /proc/self/status; touch /x 2>&1 || true"
+    ).splitlines()
+    assert lines[0].startswith("uid=1000 gid=2000 groups=2000,3000,4000")
+    assert lines[1:4] == ["CapBnd:\t0000000000000400", "NoNewPrivs:\t1", "Seccomp:\t2"]
+    assert lines[4] == "touch: /x: Read-only file system"
+    assert node.run("rights", "cat /proc/sys/net/ipv4/ip_unprivileged_port_start") == "80\n"
+    assert (
+        node.run("rights", "echo mine > /volume/f; stat -c '%u %g' /volume/f; stat -c %a /sub") == "1000 3000\n2777\n"
+    )
+
+
+def test_a_root_image_is_refused_to_those_who_must_not_be_root(node: Node) -> None:
+    pod = node.wait("nonroot", lambda status: (_state(status, "waiting") or {}).get("message"))
+    waiting = _state(pod["status"], "waiting")
+    where = f'(pod: "nonroot_default({pod["metadata"]["uid"]})", container: c)'
+    assert waiting == {
+        "reason": "CreateContainerConfigError",
+        "message": f"container has runAsNonRoot and image will run as root {where}",
+    }
+
+
+def test_namespaces_of_the_machine_and_shared_ones(node: Node) -> None:
+    assert node.run("host", "readlink /proc/self/ns/net") == f"{Path('/proc/self/ns/net').readlink()}\n"
+    assert node.pod("host")["status"]["podIP"] == node.pod("host")["status"]["hostIP"]
+    assert "sleep 4242" in node.run("shared", "ps", container="a")
+    assert "sleep 4242" not in node.run("rights", "ps")
+
+
+@pytest.mark.parametrize(
+    ("name", "phase", "ended"),
+    [
+        ("succeeds", "Succeeded", {"exitCode": 0, "reason": "Completed"}),
+        ("fails", "Failed", {"exitCode": 7, "reason": "Error", "message": "said at the end\n"}),
+        ("falls-back", "Failed", {"exitCode": 8, "reason": "Error", "message": "line 1\nline 2\n"}),
+        ("eats", "Failed", {"exitCode": 137, "reason": "OOMKilled"}),
+    ],
+)
+def test_how_pods_end(node: Node, name: str, phase: str, ended: dict[str, Any]) -> None:
+    pod = node.wait(name, lambda status: status["phase"] == phase)
+    state = _state(pod["status"], "terminated")
+    assert state is not None
+    assert {key: state.get(key) for key in ended} == ended
+    assert "message" in ended or "message" not in state
+
+
+def test_a_deadline_fails_the_pod(node: Node) -> None:
+    status = node.wait("late", lambda status: status["phase"] == "Failed")["status"]
+    assert status["reason"] == "DeadlineExceeded"
+    assert status["message"] == "Pod was active on the node longer than the specified deadline"
+
+
+def test_a_failing_liveness_probe_restarts(node: Node) -> None:
+    node.wait("sick", lambda status: status["containerStatuses"][0]["restartCount"] > 0)
+    assert node.events("sick", "Killing")[0] == "Container c failed liveness probe, will be restarted"
+    assert node.events("sick", "Unhealthy")[0] == "Liveness probe failed: ill\n"
+
+
+def test_a_crashing_container_backs_off_and_keeps_its_log(node: Node) -> None:
+    pod = node.wait("crash", lambda status: status["containerStatuses"][0]["restartCount"] == 1)
+    (text,) = node.events("crash", "BackOff")
+    assert text == f"Back-off restarting failed container c in pod crash_default({pod['metadata']['uid']})"
+    assert node.logs("crash", "--previous") == "run\n"
+
+
+def test_readiness_by_http_and_hooks(node: Node) -> None:
+    pod = node.wait("web", lambda status: {"type": "Ready", "status": "True"}.items() <= _condition(status).items())
+    assert pod["status"]["containerStatuses"][0]["ready"] is True
+    assert node.run("web", "cat /tmp/post-start") == "post\n"
+
+
+def _condition(status: dict[str, Any], kind: str = "Ready") -> dict[str, Any]:
+    return next((each for each in status.get("conditions") or () if each["type"] == kind), {})
+
+
+def test_a_new_image_restarts_in_place(node: Node) -> None:
+    node.run("changes", "grep one /etc/image")
+    before = node.pod("changes")["status"]
+    node.pullet.kubectl("set", "image", "pod/changes", "c=busybox:2").ok()
+    after = node.wait("changes", lambda status: status["containerStatuses"][0]["restartCount"] == 1)["status"]
+    assert node.run("changes", "cat /etc/image") == "two\n"
+    assert after["podIP"] == before["podIP"]
+    assert node.events("changes", "Killing") == ["Container c definition changed, will be restarted"]
+
+
+def test_grace_and_pre_stop(node: Node) -> None:
+    node.run("graceful", "true")
+    started = time.monotonic()
+    node.pullet.kubectl("delete", "pod", "graceful").ok()
+    assert 1.0 < time.monotonic() - started < 8.0
+    assert (node.directory / "hostpath" / "last-words").read_text() == "pre-stop\nterminated\n"
+
+
+def test_the_node_is_killed_and_its_pods_go_on(node: Node) -> None:
+    """Adoption: nothing restarts, logs go on, and a pod that was being deleted is still deleted."""
+    before = node.wait("ticks", lambda status: _state(status, "running"))["status"]["containerStatuses"][0]
+    node.run("stubborn", "true")
+    node.pullet.kubectl("delete", "pod", "stubborn", "--wait=false").ok()
+    node.pullet.kill()
+    node.pullet.start()
+    after = node.pod("ticks")["status"]["containerStatuses"][0]
+    assert (after["containerID"], after["restartCount"]) == (before["containerID"], 0)
+    seen = node.logs("ticks").splitlines()
+    node.pullet.kubectl("wait", "--for=delete", "pod/stubborn", "--timeout=30s").ok()
+    ticks = node.logs("ticks").splitlines()
+    assert len(ticks) > len(seen)
+    assert ticks == [f"tick {number}" for number in range(1, len(ticks) + 1)]
