@@ -297,6 +297,23 @@ async def test_an_image_without_its_config_is_not_there(
         assert await node.names() == {"one", "two"}
 
 
+async def test_an_image_that_lacks_a_layer_is_not_there_until_that_layer_is_fetched(
+    tmp_path: Path, registry: FakeRegistry, threads: WorkerThreads
+) -> None:
+    async with open_node(tmp_path, registry, threads, FakeClock(), snapshotter=SnapshotterChoice.EROFS) as node:
+        await node.pull("one", "two")
+        own = LAYERS["one"][1]
+        lost = tmp_path / "layers" / "sha256" / str(own.diff_id).removeprefix("sha256:")
+        await asyncio.to_thread(lost.unlink)
+        assert await node.world.service.image_status(spec("one")) is None
+        assert await node.world.service.image_status(spec("two")) is not None
+        registry.clear_log()
+        await node.pull("one")
+        blobs = registry.requests(method="GET", path="/blobs/")
+        assert [one.rpartition("/")[2] for one in blobs] == [str(own.descriptor.digest)]
+        assert await node.world.service.image_status(spec("one")) is not None
+
+
 async def test_snapshots_of_containers_that_are_gone_are_found_and_removed(
     tmp_path: Path, registry: FakeRegistry, threads: WorkerThreads
 ) -> None:

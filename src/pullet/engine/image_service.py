@@ -95,8 +95,13 @@ class EngineImageService(EngineStoreMaintenance):
         return await self._threads.run(read)
 
     async def image_status(self, image: ImageSpec) -> Image | None:
-        record = await self._threads.run(self._find, image.image)
-        return None if record is None else await self._threads.run(self._image, record)
+        def look() -> Image | None:
+            record = self._find(image.image)
+            if record is None or any(self._store.layers.get(diff_id) is None for diff_id in record.diff_ids):
+                return None  # an image that lacks a layer is pulled again, and only that layer is fetched
+            return self._image(record)
+
+        return await self._threads.run(look)
 
     async def pull_image(
         self, image: ImageSpec, auth: AuthConfig | None, sandbox: PodSandboxConfig | None = None

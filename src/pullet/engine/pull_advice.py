@@ -44,7 +44,8 @@ def _unauthorized(error: UnauthorizedError) -> str:
     if error.had_credential:
         return "the registry refused this user or password: renew the pull secret and check its server key"
     return (
-        "add an imagePullSecret for this registry (kubectl create secret docker-registry), or correct the "
+        "add an imagePullSecret for this registry (kubectl create secret docker-registry), "
+        "log the node in (pullet login), or correct the "
         "repository's name: some registries answer 401 for what does not exist"
     )
 
