@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from enum import StrEnum
 
+from pullet.apiserver.admission_request import AdmissionRequest, Operation
 from pullet.apiserver.records import Record
-from pullet.apiserver.request_context import RequestContext
 from pullet.apiserver.settings import ApiServerSettings
 from pullet.apiserver.storage import Storage
+from pullet.apiserver.webhooks import MutationRound, Webhooks
 from pullet.base.jsonvalue import JsonObject
 from pullet.kit.clock import Clock
 from pullet.kube import scheme
 from pullet.kube.field_error import aggregate_text, quote
-from pullet.kube.meta import NAME_SUFFIX_ALPHABET, annotations_of, is_deleting, name_of, namespace_of
-from pullet.kube.scheme import Resource
+from pullet.kube.meta import NAME_SUFFIX_ALPHABET, annotations_of, is_deleting
 from pullet.kube.status import ForbiddenError, NotFoundError
 from pullet.policy import admission
 
@@ -32,59 +30,39 @@ _ACCOUNT_WAIT_SECONDS = 0.1
 Lookup = Callable[[str, str, str], Record | None]
 
 
-class Operation(StrEnum):
-    """What is being done, in admission's words."""
-
-    CREATE = "CREATE"
-    UPDATE = "UPDATE"
-    DELETE = "DELETE"
-    CONNECT = "CONNECT"
-
-
-@dataclass(frozen=True, slots=True)
-class AdmissionRequest:
-    """One write as admission sees it; `obj` is None for a delete, `old` for a create."""
-
-    operation: Operation
-    resource: Resource
-    obj: JsonObject | None
-    old: JsonObject | None
-    context: RequestContext
-    subresource: str = ""
-
-    def with_object(self, obj: JsonObject) -> AdmissionRequest:
-        """The same request with the object as it stands now."""
-        return replace(self, obj=obj)
-
-    @property
-    def name(self) -> str:
-        """The object's name."""
-        return name_of(self.obj or self.old or {})
-
-    @property
-    def namespace(self) -> str:
-        """The object's namespace."""
-        return namespace_of(self.obj or self.old or {})
-
-
 class AdmissionChain:
     """Runs the steps in order."""
 
-    def __init__(self, *, storage: Storage, clock: Clock, settings: ApiServerSettings) -> None:
+    def __init__(self, *, storage: Storage, webhooks: Webhooks, clock: Clock, settings: ApiServerSettings) -> None:
         self._storage = storage
+        self._webhooks = webhooks
         self._clock = clock
         self._always_pull = "AlwaysPullImages" in settings.admission_plugins
 
     async def mutate(self, request: AdmissionRequest) -> JsonObject:
         """The object with everything added.
 
+        When a webhook changed it, the server's own steps run once more, and so do webhooks that asked for it.
+
         Raises:
-            ForbiddenError, NotFoundError: refused already here.
+            ForbiddenError, NotFoundError: refused already here. ApiError: what a webhook answered.
         """
         assert request.obj is not None
-        obj = request.obj
         if request.operation is Operation.CREATE:
             self.check_namespace(self._storage.get, request)
+        obj = await self._mutate_once(request)
+        if request.subresource == "binding" or not self._webhooks.any_for(request.resource):
+            return obj
+        done = MutationRound({})
+        obj = await self._webhooks.mutate(request.with_object(obj), done)
+        if done.is_changed:
+            obj = await self._mutate_once(request.with_object(obj))
+            obj = await self._webhooks.mutate(request.with_object(obj), done)
+        return obj
+
+    async def _mutate_once(self, request: AdmissionRequest) -> JsonObject:
+        obj = request.obj
+        assert obj is not None
         if request.resource is scheme.PODS and not request.subresource:
             if request.operation is Operation.CREATE:
                 await self._admit_new_pod(request, obj)
@@ -98,19 +76,31 @@ class AdmissionChain:
         """Refuse what may not be.
 
         Raises:
-            ForbiddenError: with the words of the step that refused.
+            ForbiddenError: with the words of the step that refused. ApiError: what a webhook answered.
         """
-        if request.operation is Operation.DELETE:
-            if request.resource is scheme.NAMESPACES and request.name in IMMORTAL_NAMESPACES:
-                raise ForbiddenError.on(scheme.NAMESPACES, request.name, "this namespace may not be deleted")
-            return
-        assert request.obj is not None
-        if self._always_pull and request.resource is scheme.PODS and not request.subresource:
-            if not admission.must_always_pull(request.obj, request.old):
-                return
-            errors = admission.always_pull_images_errors(request.obj)
-            if errors:
-                raise ForbiddenError.on(scheme.PODS, request.name, aggregate_text(errors))
+        is_delete = request.operation is Operation.DELETE
+        if is_delete and request.resource is scheme.NAMESPACES and request.name in IMMORTAL_NAMESPACES:
+            raise ForbiddenError.on(scheme.NAMESPACES, request.name, "this namespace may not be deleted")
+        if self._always_pull and request.resource is scheme.PODS and not request.subresource and not is_delete:
+            assert request.obj is not None
+            if admission.must_always_pull(request.obj, request.old):
+                errors = admission.always_pull_images_errors(request.obj)
+                if errors:
+                    raise ForbiddenError.on(scheme.PODS, request.name, aggregate_text(errors))
+        if self._webhooks.any_for(request.resource):
+            await self._webhooks.validate(request)
+
+    async def connect(self, request: AdmissionRequest) -> None:
+        """Ask about something done to an object that writes no object of its own: an eviction, an exec.
+
+        What mutating webhooks would change is of no effect.
+
+        Raises:
+            ApiError: what a webhook answered.
+        """
+        if self._webhooks.any_for(request.resource):
+            await self._webhooks.mutate(request, MutationRound({}))
+            await self._webhooks.validate(request)
 
     def check_namespace(self, lookup: Lookup, request: AdmissionRequest) -> None:
         """New objects need a namespace that is there to stay.

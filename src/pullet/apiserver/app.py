@@ -80,7 +80,7 @@ class Application:
             raw_path = scope.get("raw_path", scope["path"].encode()).decode("latin-1").partition("?")[0]
             info = parse_request("GET", raw_path, scope["query_string"].decode("latin-1"))
             self._authorize(user, info)
-            await self._subresources.websocket(scope, receive, send, info)
+            await self._subresources.websocket(scope, receive, send, info, RequestContext(user=user))
         except ApiError as error:
             await _deny(send, error)
         except Exception:
@@ -101,7 +101,10 @@ class Application:
         info = parse_request(request.method, raw_path, request.scope["query_string"].decode("latin-1"))
         context = _context(request, info.query, user)
         self._authorize(user, info)
-        response = await self._dispatch(request, info, context)
+        try:
+            response = await self._dispatch(request, info, context)
+        except ApiError as error:
+            response = status_response(error)
         for text in dict.fromkeys(context.warnings):
             escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
             response.headers.append("Warning", f'299 - "{escaped}"')
@@ -196,6 +199,7 @@ def _context(request: Request, query: Query, user: User) -> RequestContext:
         user_agent=request.headers.get("user-agent", ""),
         dry_run="All" in values,
         field_manager=manager,
+        is_patch=request.method == "PATCH",
     )
 
 

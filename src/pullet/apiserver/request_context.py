@@ -42,6 +42,7 @@ class RequestContext:
     user_agent: str = ""
     dry_run: bool = False
     field_manager: str = ""
+    is_patch: bool = False
     warnings: list[str] = field(default_factory=list)
 
     @property

@@ -29,6 +29,7 @@ from pullet.apiserver.authentication import Authenticator
 from pullet.apiserver.bootstrap import ensure_namespaces, expire_events
 from pullet.apiserver.certificates import CertificateAuthority, kubeconfig
 from pullet.apiserver.discovery import Discovery
+from pullet.apiserver.evictions import Evictions
 from pullet.apiserver.http_protocol import ApiHttpProtocol
 from pullet.apiserver.managed_fields import FieldOwnership
 from pullet.apiserver.node_proxy import NodeProxy
@@ -44,6 +45,8 @@ from pullet.apiserver.settings import ApiServerSettings
 from pullet.apiserver.storage import Storage
 from pullet.apiserver.subresources import Subresources
 from pullet.apiserver.watching import WatchKeeper
+from pullet.apiserver.webhook_client import WebhookClient
+from pullet.apiserver.webhooks import Webhooks
 from pullet.apiserver.writing import Writer
 from pullet.base.errors import PulletError
 from pullet.base.jsonvalue import JsonObject
@@ -237,7 +240,8 @@ class ApiServer:
     def _wire(self) -> None:
         storage, clock, settings, schemas = self._storage, self._clock, self._settings, self._schemas
         reader = Reader(storage=storage, clock=clock, settings=settings)
-        admission = AdmissionChain(storage=storage, clock=clock, settings=settings)
+        webhooks = Webhooks(storage=storage, schemas=schemas, client=WebhookClient(threads=self._threads))
+        admission = AdmissionChain(storage=storage, webhooks=webhooks, clock=clock, settings=settings)
         ownership = FieldOwnership(schemas)
         writer = Writer(storage=storage, admission=admission, ownership=ownership, clock=clock)
         self._watches = WatchKeeper(storage=storage, clock=clock, settings=settings, reader=reader)
@@ -248,8 +252,11 @@ class ApiServer:
         )  # fmt: skip
         tokens = ServiceAccountTokens(key=self._account_key, storage=storage, clock=clock)
         nodes = NodeProxy(reader=reader, tls=lambda: self._node_tls)
+        evictions = Evictions(storage=storage, reader=reader, writer=writer, admission=admission, clock=clock)
         subresources = Subresources(
             rest=rest,
+            admission=admission,
+            evictions=evictions,
             nodes=nodes,
             reader=reader,
             writer=writer,

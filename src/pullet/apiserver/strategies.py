@@ -14,7 +14,15 @@ from pullet.kube import scheme
 from pullet.kube.field_error import FieldError
 from pullet.kube.meta import dns_label_problems, dns_subdomain_problems, path_segment_problems
 from pullet.kube.scheme import Resource
-from pullet.policy import object_defaulting, object_validation, pod_defaulting, pod_validation, workload_validation
+from pullet.policy import (
+    disruption,
+    object_defaulting,
+    object_validation,
+    pod_defaulting,
+    pod_validation,
+    webhook_validation,
+    workload_validation,
+)
 
 Default = Callable[[JsonObject], None]
 Validate = Callable[[JsonObject], list[FieldError]]
@@ -117,12 +125,20 @@ STRATEGIES: dict[str, Strategy] = {
         validate_update=workload_validation.validate_job_update,
     ),
     scheme.MUTATINGWEBHOOKCONFIGURATIONS.storage_key: Strategy(
-        default=object_defaulting.default_webhooks, spec_fields=("webhooks",)
+        default=object_defaulting.default_webhooks,
+        validate=webhook_validation.validate_webhooks,
+        warnings=webhook_validation.webhook_warnings,
+        spec_fields=("webhooks",),
     ),
     scheme.VALIDATINGWEBHOOKCONFIGURATIONS.storage_key: Strategy(
-        default=object_defaulting.default_webhooks, spec_fields=("webhooks",)
+        default=object_defaulting.default_webhooks,
+        validate=webhook_validation.validate_webhooks,
+        warnings=webhook_validation.webhook_warnings,
+        spec_fields=("webhooks",),
     ),
-    scheme.PODDISRUPTIONBUDGETS.storage_key: Strategy(prepare_create=object_defaulting.drop_status),
+    scheme.PODDISRUPTIONBUDGETS.storage_key: Strategy(
+        prepare_create=object_defaulting.drop_status, validate=disruption.validate_budget
+    ),
     scheme.CONTROLLERREVISIONS.storage_key: Strategy(name_problems=path_segment_problems),
 }
 _PLAIN = Strategy()

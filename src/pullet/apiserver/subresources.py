@@ -8,7 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from pullet.apiserver.admission_chain import AdmissionChain
+from pullet.apiserver.admission_request import AdmissionRequest, Operation
 from pullet.apiserver.decoding import JSON, SchemaDecoder, parse_body
+from pullet.apiserver.evictions import Evictions
 from pullet.apiserver.node_client import NodeRefusedError, NodeUnreachableError
 from pullet.apiserver.node_proxy import NodeProxy
 from pullet.apiserver.patching import apply_patch, parse_patch, patch_type_of
@@ -30,7 +33,6 @@ from pullet.kube import scheme
 from pullet.kube.field_error import invalid, required
 from pullet.kube.meta import format_time, is_deleting, uid_of
 from pullet.kube.status import BadRequestError, ConflictError, InternalApiError, InvalidError, MethodNotAllowedError
-from pullet.policy.deletion import DeleteOptions
 
 _MIN_TOKEN_SECONDS = 600
 _SCALE = scheme.Resource(
@@ -45,6 +47,8 @@ class Subresources:
         self,
         *,
         rest: RestHandler,
+        admission: AdmissionChain,
+        evictions: Evictions,
         nodes: NodeProxy,
         reader: Reader,
         writer: Writer,
@@ -54,6 +58,8 @@ class Subresources:
         settings: ApiServerSettings,
     ) -> None:
         self._rest = rest
+        self._admission = admission
+        self._evictions = evictions
         self._nodes = nodes
         self._reader = reader
         self._writer = writer
@@ -75,6 +81,7 @@ class Subresources:
             case ("pods", "log"):
                 return await self._nodes.logs(info)
             case ("pods", "exec" | "attach" | "portforward"):
+                await self._admit_stream(info, context)
                 return await spdy_response(request, info, self._nodes.stream_target(info))
             case (_, "scale"):
                 return await self._scale(request, info, context)
@@ -85,12 +92,24 @@ class Subresources:
             case _:
                 raise MethodNotAllowedError.on(info.resource, info.verb)
 
-    async def websocket(self, scope: Scope, receive: Receive, send: Send, info: RequestInfo) -> None:
+    async def _admit_stream(self, info: RequestInfo, context: RequestContext) -> None:
+        options = _stream_options(info)
+        request = AdmissionRequest(
+            Operation.CONNECT, info.resource, options, None, context, info.subresource_name,
+            target=(info.namespace, info.name),
+        )  # fmt: skip
+        await self._admission.connect(request)
+
+    async def websocket(
+        self, scope: Scope, receive: Receive, send: Send, info: RequestInfo, context: RequestContext
+    ) -> None:
         """Exec, attach and port-forward over a WebSocket.
 
         Raises:
             BadRequestError, NotFoundError, InternalApiError: before the WebSocket was accepted.
         """
+        if info.subresource_name in ("portforward", "exec", "attach"):
+            await self._admit_stream(info, context)
         if info.subresource_name == "portforward":
             await serve_tunnel(scope, receive, send, info, self._nodes.stream_target(info))
             return
@@ -179,11 +198,7 @@ class Subresources:
 
     async def _evict(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
         eviction = await self._body(request, info, context, "Eviction", "policy/v1", "policy/v1beta1")
-        body = eviction.get("deleteOptions") or {}
-        if body.get("dryRun"):
-            context.dry_run = True
-        self._reader.get(scheme.PODS, info.namespace, info.name)
-        await self._writer.delete(scheme.PODS, context, info.namespace, info.name, DeleteOptions.from_body(body))
+        await self._evictions.evict(context, info.namespace, info.name, eviction)
         return _json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201)
 
     async def _finalize(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
@@ -246,6 +261,21 @@ class Subresources:
                 f'cannot bind token for serviceaccount "{info.name}" to pod running with different serviceaccount name.'
             )
         return record.obj
+
+
+def _stream_options(info: RequestInfo) -> JsonObject:
+    """PodExecOptions, PodAttachOptions or PodPortForwardOptions of the query."""
+    assert info.subresource is not None
+    options: JsonObject = {"kind": info.subresource.kind, "apiVersion": "v1"}
+    if info.subresource_name == "portforward":
+        ports = [int(text) for text in info.query.all("ports") if text.isdecimal()]
+        return options | ({"ports": ports} if ports else {})
+    options |= {name: True for name in ("stdin", "stdout", "stderr", "tty") if info.query.flag(name)}
+    if info.query.get("container"):
+        options["container"] = info.query.get("container")
+    if info.query.all("command"):
+        options["command"] = info.query.all("command")
+    return options
 
 
 def _json(value: JsonObject, status: int = 200) -> Response:

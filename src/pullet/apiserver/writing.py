@@ -17,7 +17,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pullet.apiserver.admission_chain import AdmissionChain, AdmissionRequest, Operation
+from pullet.apiserver.admission_chain import AdmissionChain
+from pullet.apiserver.admission_request import AdmissionRequest, Operation
 from pullet.apiserver.managed_fields import FieldOwnership
 from pullet.apiserver.records import Record, mutable_copy
 from pullet.apiserver.request_context import RequestContext
@@ -152,6 +153,8 @@ class Writer:
             self._ownership.track(resource, context, old, obj, subresource=subresource, now=self._clock.now())
         request = AdmissionRequest(Operation.UPDATE, resource, obj, old, context, subresource)
         obj = await self._admission.mutate(request)
+        if obj is not request.obj:  # a webhook made it anew
+            self._keep_untouchable(resource, old, obj, subresource)
         is_changed = any(obj.get(part) != old.get(part) for part in strategy.spec_fields)
         if resource.has_generation and is_changed and subresource != "binding":
             obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
@@ -220,9 +223,18 @@ class Writer:
                     _keep_field(old["spec"], obj["spec"], "ephemeralContainers")
 
     async def delete(
-        self, resource: Resource, context: RequestContext, namespace: str, name: str, options: DeleteOptions
+        self,
+        resource: Resource,
+        context: RequestContext,
+        namespace: str,
+        name: str,
+        options: DeleteOptions,
+        *,
+        is_admitted: bool = False,
     ) -> Deleted:
         """End an object, or mark it for whoever must finish first (kubelet, finalizers, garbage collector).
+
+        `is_admitted`: admission has seen the request already, in another form (an eviction).
 
         Raises:
             NotFoundError, ConflictError (preconditions), ForbiddenError.
@@ -231,7 +243,11 @@ class Writer:
             current = self._storage.get(resource.storage_key, namespace, name)
             if current is None:
                 raise NotFoundError.on(resource, name)
-            await self._admission.validate(AdmissionRequest(Operation.DELETE, resource, None, current.obj, context))
+            if not is_admitted:
+                asked = AdmissionRequest(
+                    Operation.DELETE, resource, None, current.obj, context, options=options.to_body()
+                )
+                await self._admission.validate(asked)
             async with self._storage.transaction() as transaction:
                 found = transaction.get(resource.storage_key, namespace, name)
                 if found is current:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from pullet.controllers.daemonset import DaemonSetController
 from pullet.controllers.deployment import DeploymentController
+from pullet.controllers.disruption import DisruptionController
 from pullet.controllers.garbage_collector import GarbageCollector
 from pullet.controllers.informers import Informers
 from pullet.controllers.job import JobController
@@ -86,6 +87,7 @@ class ControllerManager:
             "job": JobController(
                 client=writer, informers=informers, clock=clock, recorder=self._recorder("job-controller")
             ),
+            "disruption": DisruptionController(client=writer, informers=informers, clock=clock),
             # last: it takes copies of metadata where nobody needs the whole
             "garbage-collector": GarbageCollector(client=writer, informers=informers, clock=clock),
         }

@@ -39,6 +39,18 @@ class DeleteOptions:
             resource_version=conditions.get("resourceVersion") or "",
         )
 
+    def to_body(self) -> JsonObject:
+        """As the fields of a metav1.DeleteOptions."""
+        body: JsonObject = {}
+        if self.grace_period_seconds is not None:
+            body["gracePeriodSeconds"] = self.grace_period_seconds
+        if self.propagation_policy:
+            body["propagationPolicy"] = self.propagation_policy
+        given = {"uid": self.uid, "resourceVersion": self.resource_version}
+        if any(given.values()):
+            body["preconditions"] = {key: value for key, value in given.items() if value}
+        return body
+
     def broken_precondition(self, obj: JsonObject) -> str:
         """What about the object is not as the client requires, or nothing."""
         meta = obj["metadata"]

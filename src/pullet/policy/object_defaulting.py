@@ -205,9 +205,11 @@ def default_job(job: JsonObject) -> None:
 def default_webhooks(configuration: JsonObject) -> None:
     """Failure policy, match policy, scope, timeout of each webhook."""
     for webhook in configuration.get("webhooks") or ():
-        for name, value in (("failurePolicy", "Fail"), ("matchPolicy", "Equivalent"), ("timeoutSeconds", 10)):
+        for name, value in (("failurePolicy", "Fail"), ("matchPolicy", "Equivalent")):
             if not webhook.get(name):
                 webhook[name] = value
+        if webhook.get("timeoutSeconds") is None:
+            webhook["timeoutSeconds"] = 10
         webhook.setdefault("namespaceSelector", {})
         webhook.setdefault("objectSelector", {})
         if configuration.get("kind") == "MutatingWebhookConfiguration":
