@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-BENCHMARKS = ("node", "pull", "api")
+BENCHMARKS = ("node", "pull", "api", "scaling")
 
 
 def main() -> None:

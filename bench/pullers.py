@@ -116,6 +116,7 @@ def known_pullers() -> dict[str, Puller]:
         Puller("pullet", f"{pullet} images pull -q --root {{root}} {{ref}}"),
         RunningNode("pullet-node", pullet),
         Puller("pullet-directory", f"{sys.executable} -m bench.cold_pull {{root}} directory {{ref}}"),
+        Puller("verify only", f"{sys.executable} -m bench.verify_only {{ref}}"),
         Containerd("containerd"),
         Puller("podman", podman, needs=("podman",)),
         Puller("skopeo+umoci", umoci, needs=("skopeo", "umoci")),
