@@ -1,0 +1,277 @@
+"""The usual Python clients, unchanged, against a real node: create, watch, patch, apply, logs, exec, delete."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from typing import Any
+
+import lightkube
+import pytest
+from lightkube.models.core_v1 import Container, PodSpec
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.apps_v1 import Deployment
+from lightkube.resources.core_v1 import ConfigMap, Pod
+from lightkube.types import CascadeType, PatchType
+from tests.e2e.harness import Pullet
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.timeout(120),
+    # the clients leave sockets to the garbage collector, and kr8s warns of releases newer than itself
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore:.*Kubernetes version:UserWarning"),
+]
+# their annotations refuse the plain dicts that their own documentation passes
+kubernetes: Any = importlib.import_module("kubernetes")
+kubernetes_asyncio: Any = importlib.import_module("kubernetes_asyncio")
+kr8s_asyncio: Any = importlib.import_module("kr8s.asyncio")
+kr8s_objects: Any = importlib.import_module("kr8s.asyncio.objects")
+stream: Any = importlib.import_module("kubernetes.stream").stream
+DynamicClient: Any = importlib.import_module("kubernetes.dynamic").DynamicClient
+WsApiClient: Any = importlib.import_module("kubernetes_asyncio.stream").WsApiClient
+MANAGER = "scenario"
+APPLY = "application/apply-patch+yaml"
+
+
+def pod_body(name: str) -> dict[str, Any]:
+    """A pod that says a word and stays."""
+    container = {"name": "c", "image": "busybox:1.36", "command": ["sh", "-c", "echo a word; sleep 3600"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {"terminationGracePeriodSeconds": 1, "containers": [container]},
+    }
+
+
+def configmap_body(name: str, **data: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+@pytest.fixture
+def namespace(shared_node: Pullet, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own, with its ServiceAccount."""
+    name = request.node.name.replace("_", "-")
+    shared_node.kubectl("create", "namespace", name).ok()
+    shared_node.kubectl("wait", "--for=jsonpath={.metadata.name}=default", "sa/default", namespace=name).ok()
+    yield name
+    shared_node.kubectl("delete", "namespace", name, "--wait=false").ok()
+
+
+# the official client --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def official(shared_node: Pullet) -> Iterator[Any]:
+    with kubernetes.config.new_client_from_config(str(shared_node.kubeconfig)) as client:
+        yield client
+
+
+def test_official_client(official: Any, namespace: str) -> None:
+    core = kubernetes.client.CoreV1Api(official)
+    created = core.create_namespaced_pod(namespace, pod_body("p"))
+    seen = []
+    watch = kubernetes.watch.Watch()
+    for event in watch.stream(core.list_namespaced_pod, namespace, timeout_seconds=60):
+        seen.append(event["type"])
+        if event["object"].status.phase == "Running":
+            watch.stop()
+    assert seen[0] == "ADDED"
+    patched = core.patch_namespaced_pod("p", namespace, {"metadata": {"labels": {"tier": "front"}}})
+    assert patched.metadata.labels == {"app": "p", "tier": "front"}
+    assert patched.metadata.uid == created.metadata.uid
+    assert core.read_namespaced_pod_log("p", namespace) == "a word\n"
+    answer = stream(
+        core.connect_get_namespaced_pod_exec,
+        "p",
+        namespace,
+        command=["sh", "-c", "cat; echo out; exit 3"],
+        stdin=True,
+        stdout=True,
+        stderr=True,
+        _preload_content=False,
+    )
+    answer.write_stdin("in\n")
+    answer.update(timeout=5)
+    assert answer.read_stdout(timeout=10).startswith("in")
+    answer.close()
+    core.delete_namespaced_pod("p", namespace)
+    for event in watch.stream(core.list_namespaced_pod, namespace, timeout_seconds=60):
+        if event["type"] == "DELETED":
+            break
+    with pytest.raises(kubernetes.client.ApiException) as caught:
+        core.read_namespaced_pod("p", namespace)
+    assert (caught.value.status, caught.value.reason) == (404, "Not Found")
+
+
+def test_official_client_applies_and_drives_a_deployment(official: Any, namespace: str) -> None:
+    core = kubernetes.client.CoreV1Api(official)
+    for data in ({"a": "1", "b": "2"}, {"a": "1"}):
+        applied = core.patch_namespaced_config_map(
+            "c", namespace, configmap_body("c", **data), field_manager=MANAGER, _content_type=APPLY
+        )
+        assert applied.data == data, "what is no longer applied is gone"
+    with pytest.raises(kubernetes.client.ApiException) as caught:
+        core.patch_namespaced_config_map(
+            "c", namespace, configmap_body("c", a="9"), field_manager="other", _content_type=APPLY
+        )
+    assert caught.value.status == 409
+    apps = kubernetes.client.AppsV1Api(official)
+    labels = {"app": "web"}
+    template = {"metadata": {"labels": labels}, "spec": pod_body("web")["spec"]}
+    spec = {"replicas": 2, "selector": {"matchLabels": labels}, "template": template}
+    apps.create_namespaced_deployment(namespace, {"metadata": {"name": "web"}, "spec": spec})
+    for event in kubernetes.watch.Watch().stream(apps.list_namespaced_deployment, namespace, timeout_seconds=60):
+        if event["object"].status.available_replicas == 2:
+            break
+    assert len(core.list_namespaced_pod(namespace, label_selector="app=web").items) == 2
+    scale = apps.patch_namespaced_deployment_scale("web", namespace, {"spec": {"replicas": 1}})
+    assert scale.spec.replicas == 1
+    apps.delete_namespaced_deployment("web", namespace, propagation_policy="Foreground")
+
+
+def test_dynamic_client(official: Any, namespace: str) -> None:
+    client = DynamicClient(official)
+    configmaps = client.resources.get(api_version="v1", kind="ConfigMap")
+    configmaps.create(namespace=namespace, body=configmap_body("c", a="1"))
+    configmaps.server_side_apply(namespace=namespace, body=configmap_body("c", b="2"), name="c", field_manager=MANAGER)
+    assert configmaps.get(namespace=namespace, name="c").data.to_dict() == {"a": "1", "b": "2"}
+    listed = configmaps.get(namespace=namespace, field_selector="metadata.name=c")
+    assert [item.metadata.name for item in listed.items] == ["c"]
+    configmaps.delete(namespace=namespace, name="c")
+
+
+# kubernetes_asyncio ---------------------------------------------------------------------------------------------------
+
+
+async def test_asyncio_client(shared_node: Pullet, namespace: str) -> None:
+    configuration = type.__call__(kubernetes_asyncio.client.Configuration)
+    await kubernetes_asyncio.config.load_kube_config(
+        str(shared_node.kubeconfig), client_configuration=configuration, persist_config=False
+    )
+    async with kubernetes_asyncio.client.ApiClient(configuration) as client:
+        core = kubernetes_asyncio.client.CoreV1Api(client)
+        await core.create_namespaced_pod(namespace, pod_body("p"))
+        async with kubernetes_asyncio.watch.Watch() as watch:
+            async for event in watch.stream(core.list_namespaced_pod, namespace, timeout_seconds=60):
+                if event["object"].status.phase == "Running":
+                    break
+        await core.patch_namespaced_pod("p", namespace, {"metadata": {"annotations": {"note": "x"}}})
+        applied = await core.patch_namespaced_config_map(
+            "c", namespace, configmap_body("c", a="1"), field_manager=MANAGER, _content_type=APPLY
+        )
+        assert applied.data == {"a": "1"}
+        assert await core.read_namespaced_pod_log("p", namespace) == "a word\n"
+        await core.delete_namespaced_pod("p", namespace, grace_period_seconds=0)
+    async with WsApiClient(configuration) as client:
+        core = kubernetes_asyncio.client.CoreV1Api(client)
+        with pytest.raises(Exception, match="404"):
+            await core.connect_get_namespaced_pod_exec("nosuch", namespace, command="true")
+
+
+async def test_asyncio_client_runs_commands(shared_node: Pullet, namespace: str) -> None:
+    running_pod(shared_node, namespace)
+    configuration = type.__call__(kubernetes_asyncio.client.Configuration)
+    await kubernetes_asyncio.config.load_kube_config(
+        str(shared_node.kubeconfig), client_configuration=configuration, persist_config=False
+    )
+    async with WsApiClient(configuration) as client:
+        core = kubernetes_asyncio.client.CoreV1Api(client)
+        said = await core.connect_get_namespaced_pod_exec(
+            "p", namespace, command=["sh", "-c", "echo out; echo err >&2"], stdout=True, stderr=True
+        )
+        assert sorted(said.split()) == ["err", "out"]
+
+
+def running_pod(node: Pullet, namespace: str) -> None:
+    """A running pod called p."""
+    node.kubectl("run", "p", "-n", namespace, "--image=busybox:1.36", "--", "sleep", "3600").ok()
+    node.kubectl("wait", "--for=condition=Ready", "pod/p", namespace=namespace).ok()
+
+
+# lightkube ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def light(shared_node: Pullet, namespace: str) -> AsyncIterator[lightkube.AsyncClient]:
+    config = lightkube.KubeConfig.from_file(str(shared_node.kubeconfig))
+    client = lightkube.AsyncClient(config=config, namespace=namespace, field_manager=MANAGER)
+    yield client
+    await client.close()
+
+
+async def test_lightkube(light: lightkube.AsyncClient) -> None:
+    spec = PodSpec(
+        containers=[Container(name="c", image="busybox:1.36", command=["sh", "-c", "echo a word; sleep 3600"])],
+        terminationGracePeriodSeconds=1,
+    )
+    await light.create(Pod(metadata=ObjectMeta(name="p", labels={"app": "p"}), spec=spec))
+    async for _, pod in light.watch(Pod, fields={"metadata.name": "p"}):
+        if pod.status and pod.status.phase == "Running":
+            break
+    ready = await light.wait(Pod, "p", for_conditions=["Ready"])
+    assert ready.status is not None
+    patched = await light.patch(Pod, "p", {"metadata": {"labels": {"tier": "front"}}}, patch_type=PatchType.MERGE)
+    assert patched.metadata is not None
+    assert patched.metadata.labels == {"app": "p", "tier": "front"}
+    assert [line async for line in light.log("p")] == ["a word\n"]
+    first = await light.apply(ConfigMap(metadata=ObjectMeta(name="c"), data={"a": "1", "b": "2"}))
+    assert first.data == {"a": "1", "b": "2"}
+    second = await light.apply(ConfigMap(metadata=ObjectMeta(name="c"), data={"a": "1"}))
+    assert second.data == {"a": "1"}
+    with pytest.raises(lightkube.ApiError) as conflict:
+        await light.apply(ConfigMap(metadata=ObjectMeta(name="c"), data={"a": "9"}), field_manager="other")
+    assert (conflict.value.status.code, conflict.value.status.reason) == (409, "Conflict")
+    assert [item.metadata.name async for item in light.list(Pod, labels={"app": "p"}) if item.metadata] == ["p"]
+    await light.delete(Pod, "p", grace_period=0)
+    with pytest.raises(lightkube.ApiError) as missing:
+        await light.get(Pod, "p")
+    assert missing.value.status.reason == "NotFound"
+
+
+async def test_lightkube_scales_a_deployment(light: lightkube.AsyncClient) -> None:
+    labels = {"app": "web"}
+    template = {"metadata": {"labels": labels}, "spec": pod_body("web")["spec"]}
+    body = {
+        "metadata": {"name": "web"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": template},
+    }
+    web = Deployment.from_dict(body)
+    assert isinstance(web, Deployment)
+    await light.create(web)
+    await light.wait(Deployment, "web", for_conditions=["Available"])
+    scaled = await light.patch(Deployment.Scale, "web", {"spec": {"replicas": 3}})
+    assert scaled.spec is not None
+    assert scaled.spec.replicas == 3
+    await light.delete(Deployment, "web", cascade=CascadeType.FOREGROUND)
+    async with asyncio.timeout(30):
+        while [item async for item in light.list(Deployment)]:
+            await asyncio.sleep(0.1)
+
+
+# kr8s -----------------------------------------------------------------------------------------------------------------
+
+
+async def test_kr8s(shared_node: Pullet, namespace: str) -> None:
+    api = await kr8s_asyncio.api(kubeconfig=str(shared_node.kubeconfig), namespace=namespace)
+    pod = await kr8s_objects.Pod(pod_body("p"), namespace=namespace, api=api)
+    await pod.create()
+    async with aclosing(api.watch("pods", namespace=namespace)) as events:
+        async for _, seen in events:
+            if seen.status.get("phase") == "Running":
+                break
+    await pod.wait("condition=Ready", timeout=30)
+    await pod.patch({"metadata": {"labels": {"tier": "front"}}})
+    assert pod.labels["tier"] == "front"
+    assert [line async for line in pod.logs()] == ["a word"]
+    done = await pod.exec(["sh", "-c", "echo out; echo err >&2; exit 3"], check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
+    found = [each.name async for each in api.get("pods", namespace=namespace, label_selector={"app": "p"})]
+    assert found == ["p"]
+    await pod.delete()
+    await pod.wait("delete", timeout=30)
+    assert not await pod.exists()
