@@ -1,0 +1,62 @@
+"""The main job as `make run` shows it, and `pullet run` on a node of its own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.root
+COMMAND = [sys.executable, "-m", "pullet"]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=110, check=False)
+
+
+def test_the_five_cases_tell_themselves() -> None:
+    ran = run("demo", "--quick")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    said = ran.stdout
+    for line in (
+        r"nginx-latest-absent +Normal +Pulling +Pulling image \"nginx:latest\"",
+        r"nginx-latest-present +Normal +Pulling +Pulling image \"nginx:latest\"",
+        r"nginx-tag-absent +Normal +Pulled +Successfully pulled image \"nginx:1\.17\.1\" in \S+ "
+        r"\(\S+ including waiting\)\. Image size: \d+ bytes\.",
+        r"nginx-tag-present +Normal +Pulled +Container image \"nginx:1\.17\.1\" already present on machine and can be"
+        r" accessed by the pod",
+        r"nginx-always-present +Normal +Pulling +Pulling image \"nginx:1\.17\.1\"",
+        r"nginx-ifnotpresent-present +Normal +Pulled +Container image \"nginx:1\.17\.1\" already present",
+        r"nginx-never-absent +Warning +ErrImageNeverPull +"
+        r"Container image \"nginx:1\.17\.5\" is not present with pull policy of Never",
+        r"nginx-never-absent +Warning +Failed +Error: ErrImageNeverPull",
+    ):
+        assert re.search(line, said), line
+    pods = re.findall(r"^(nginx-\S+) +1/1 +Running +0 ", said, re.MULTILINE)
+    assert len(pods) == 9, said
+    why = dict(re.findall(r"^(nginx-\S+) +nginx:\S+ +(?:Always|IfNotPresent|Never) +(.+)$", said, re.MULTILINE))
+    assert why["nginx-tag-present"] == "used the image on this machine, no registry was asked"
+    assert why["nginx-always-present"].startswith("pulled in ")
+
+
+def test_older_releases_word_their_events_as_they_did(tmp_path: Path) -> None:
+    said = run("demo", "--quick", "--kubernetes-version", "1.23").stdout
+    assert re.search(r'Successfully pulled image "nginx:latest" in [0-9.]+m?s\n', said)
+    assert 'Container image "nginx:1.17.1" already present on machine\n' in said
+    assert "Created container nginx\n" in said
+    assert "Started container nginx\n" in said
+
+
+def test_run_on_a_node_of_its_own_says_why_a_pod_cannot_start(tmp_path: Path) -> None:
+    manifest = tmp_path / "pod.yaml"
+    manifest.write_text(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\n"
+        "spec: {containers: [{name: web, image: 'nosuch:1', imagePullPolicy: IfNotPresent}]}\n"
+    )
+    ran = run("run", "--ephemeral", "-f", str(manifest), "--policy", "Never")
+    assert ran.returncode == 1
+    assert 'Container image "nosuch:1" is not present with pull policy of Never' in ran.stdout
+    assert ran.stderr.startswith("pod/web cannot start: ErrImageNeverPull: ")
