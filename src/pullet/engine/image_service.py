@@ -37,7 +37,6 @@ from pullet.registry.errors import HostsConfigError, RegistryError
 from pullet.registry.transport import Caller
 from pullet.store.errors import ContentNotFoundError, DigestMismatchError
 from pullet.store.images import ImageRecord
-from pullet.store.leases import LeaseKind
 from pullet.store.store import Store
 
 if TYPE_CHECKING:
@@ -189,8 +188,7 @@ class EngineImageService(EngineStoreMaintenance):
         """Make the images of an archive usable; gives their names. Raises InvalidArgumentError."""
         from pullet.engine.archive_import import ArchiveSource, load_archive  # here: a pull should not pay for it
 
-        lease = self._store.leases.hold(LeaseKind.CONTENT, ())
-        owner = await self._threads.run(lease.__enter__)
+        owner = self._store.leases.make_held_owner()
         try:
             images = await self._threads.run_stoppable(lambda stop: load_archive(Path(path), self._store, owner, stop))
             source = ArchiveSource(images)
@@ -199,7 +197,7 @@ class EngineImageService(EngineStoreMaintenance):
                 if outcome.error is not None:
                     raise outcome.error
         finally:
-            await self._threads.run(lease.__exit__, None, None, None)
+            await self._threads.run(self._store.leases.release, owner)
         return [str(image.reference) for image in images]
 
     def _reference(self, image: str) -> Reference:

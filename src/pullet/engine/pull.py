@@ -130,8 +130,7 @@ class ImagePuller:
     async def _pull_leased(
         self, reference: Reference, credential: Credential | None, source: LocalSource | None, traffic: _Traffic
     ) -> PullOutcome:
-        lease = self._store.leases.hold(LeaseKind.CONTENT, ())
-        owner = await self._plan_threads.run(lease.__enter__)
+        owner = self._store.leases.make_held_owner()
         plan: PullPlan | None = None
         try:
             with self._board.pulling(str(reference)) as ticket:
@@ -144,7 +143,7 @@ class ImagePuller:
         except CriError as error:
             return PullOutcome(_report(plan, traffic, ""), error)
         finally:
-            await self._plan_threads.run(lease.__exit__, None, None, None)
+            await self._plan_threads.run(self._store.leases.release, owner)
         return PullOutcome(_report(plan, traffic, plan.image_id))
 
     def _plan(self, reference: Reference, caller: Caller, owner: str, source: LocalSource | None) -> PullPlan:

@@ -50,10 +50,14 @@ class Leases:
         """Drop everything `owner` holds; an unknown owner is no error."""
         self._database.write_blocking(lambda db: db.execute("DELETE FROM leases WHERE owner = ?", (owner,)))
 
+    def make_held_owner(self) -> str:
+        """A new owner for work of this process. It holds nothing yet, so an owner that is dropped costs nothing."""
+        return f"{_HELD}{next(self._numbers)}"
+
     @contextmanager
     def hold(self, kind: LeaseKind, keys: Iterable[str]) -> Iterator[str]:
         """Hold leases for the block, under an owner made for it, which is given so that more can be acquired."""
-        owner = f"{_HELD}{next(self._numbers)}"
+        owner = self.make_held_owner()
         self.acquire(owner, kind, keys)
         try:
             yield owner
