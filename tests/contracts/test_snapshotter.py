@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import struct
 import subprocess
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from pullet.store.mounts import mounts_below, unmount_all_below
 from pullet.store.settings import SnapshotterChoice, StoreSettings
 from pullet.store.snapshotter import SnapshotKind
 from pullet.store.store import Store
+from pullet.testing.gnu_tar import gnu_tar
 from pullet.testing.layer_tars import LayerBlob, LayerTar, gzipped, read_tree
 
 pytestmark = pytest.mark.root
@@ -55,62 +56,6 @@ def unpack(store: Store, *blobs: LayerBlob) -> list[DiffID]:
     return [blob.diff_id for blob in blobs]
 
 
-def gnu_tar(root: Path, tars: Sequence[bytes]) -> None:
-    """Apply layers one after the other as the image specification says, with GNU tar doing the extraction."""
-    root.mkdir(mode=0o755)
-    for data in tars:
-        with subprocess.Popen(
-            ["tar", "-t", "--quoting-style=literal"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as p:
-            names = p.communicate(data)[0].decode().splitlines()
-        for name in names:
-            directory, _, last = name.rpartition("/")
-            if last == ".wh..wh..opq":
-                subprocess.run(["find", str(root / directory), "-mindepth", "1", "-delete"], check=False)
-            elif last.startswith(".wh."):
-                subprocess.run(["rm", "-rf", str(root / directory / last[4:])], check=True)
-        clear_the_way(root, data)
-        subprocess.run(
-            [
-                "tar",
-                "-x",
-                "-p",
-                "--same-owner",
-                "--numeric-owner",
-                "--xattrs",
-                "--xattrs-include=*",
-                "-C",
-                str(root),
-                "--exclude=.wh.*",
-            ],
-            input=data,
-            check=True,
-        )
-        set_directories(root, data)
-
-
-def clear_the_way(root: Path, data: bytes) -> None:
-    """Take away files where directories come and directories where files come: GNU tar would stop at these."""
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        for info in tar:
-            path = root / info.name
-            is_directory = path.is_dir() and not path.is_symlink()
-            if os.path.lexists(path) and is_directory != info.isdir() and path != root:
-                subprocess.run(["rm", "-rf", path], check=True)
-
-
-def set_directories(root: Path, data: bytes) -> None:
-    """Directories as their entries say: GNU tar lets links made late disturb their times, and skips the root."""
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        for info in tar:
-            if info.isdir():
-                path = root / info.name
-                os.chown(path, info.uid, info.gid)
-                path.chmod(info.mode)
-                moment = int(Fraction(info.pax_headers.get("mtime", info.mtime)) * 10**9)
-                os.utime(path, ns=(moment, moment))
-
-
 def assert_same(got: Path, want: Path, *, times_ignored: Callable[[str], bool] = lambda _: False) -> None:
     mine, theirs = read_tree(got), read_tree(want)
     for tree in (mine, theirs):
@@ -131,6 +76,40 @@ def test_tree_of_real_files(store: Store, tmp_path: Path) -> None:
     gnu_tar(tmp_path / "want", [data])
     assert len(read_tree(root)) > 300
     assert_same(root, tmp_path / "want", times_ignored=lambda name: name in {".", "usr", "usr/share", "usr/lib"})
+
+
+@pytest.mark.parametrize(
+    "options", ["--format=gnu -S", "--format=oldgnu -S", "--format=posix -S --xattrs", "--format=ustar"]
+)
+def test_archives_of_gnu_tar(store: Store, tmp_path: Path, options: str) -> None:
+    source = tmp_path / "source"
+    (source / "sub").mkdir(parents=True)
+    (source / "sub" / "f").write_bytes(b"f" * 1000)
+    os.link(source / "sub" / "f", source / "hard")
+    (source / "sym").symlink_to("sub/f")
+    os.mkfifo(source / "fifo")
+    os.mknod(source / "null", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    (source / "é").write_bytes(b"u")
+    (source / "é").chmod(0o4751)
+    with (source / "holes").open("wb") as file:
+        file.seek(1 << 20)
+        file.write(b"middle")
+        file.truncate(3 << 20)
+    if "ustar" not in options:
+        deep = source / ("d" * 120) / ("e" * 150)
+        deep.mkdir(parents=True)
+        (deep / ("f" * 200)).write_bytes(b"deep")
+        (source / "far").symlink_to("x" * 300)
+        os.chown(source / "sub" / "f", 70_000, 3_000_000)
+        os.utime(source / "é", ns=(0, -5_500_000_000 if "posix" in options else -5_000_000_000))
+    if "--xattrs" in options:
+        os.setxattr(source / "sub", "user.note", b"v\0w")
+    data = subprocess.run(
+        ["tar", *options.split(), "-C", source, "-cf", "-", "."], check=True, stdout=subprocess.PIPE
+    ).stdout
+    root = store.snapshots.view("v", unpack(store, gzipped(data))).path
+    gnu_tar(tmp_path / "want", [data])
+    assert_same(root, tmp_path / "want")
 
 
 @pytest.mark.parametrize("tar_format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
