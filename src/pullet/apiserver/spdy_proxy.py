@@ -1,4 +1,4 @@
-"""The answers that turn into SPDY streams, and port-forward inside a WebSocket."""
+"""The answers that turn into SPDY streams, and port-forward over a WebSocket."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pullet.apiserver.node_client import NodeRefusedError, NodeSocket, NodeUnreachableError
 from pullet.apiserver.node_proxy import StreamTarget
+from pullet.apiserver.port_channels import CHANNEL_PROTOCOL, ports_of, serve_port_channels
 from pullet.apiserver.routing import RequestInfo
 from pullet.apiserver.spdy_session import SpdySession
 from pullet.apiserver.spdy_streams import (
@@ -72,17 +73,25 @@ async def spdy_response(request: Request, info: RequestInfo, target: StreamTarge
     return _SwitchedResponse(wanted, node=node, info=info, open_port=_port_opener(target))
 
 
-async def serve_tunnel(scope: Scope, receive: Receive, send: Send, info: RequestInfo, target: StreamTarget) -> None:
-    """port-forward as SPDY inside the messages of a WebSocket.
+async def serve_port_forward_socket(
+    scope: Scope, receive: Receive, send: Send, info: RequestInfo, target: StreamTarget
+) -> None:
+    """Port-forward over a WebSocket: SPDY inside its messages (kubectl) or channels (the Python clients).
 
     Raises:
-        BadRequestError: the client does not offer it.
+        BadRequestError: the client offers neither, or names no port.
     """
-    if TUNNEL_PROTOCOL not in (scope.get("subprotocols") or ()):
-        raise BadRequestError("no port-forward protocol offered that is served here")
+    offered = scope.get("subprotocols") or ()
     client = WebSocket(scope, receive, send)
-    await client.accept(subprotocol=TUNNEL_PROTOCOL)
-    await serve_port_forward(SpdySession(_WebSocketTransport(client)), _port_opener(target), info.name)
+    if TUNNEL_PROTOCOL in offered:
+        await client.accept(subprotocol=TUNNEL_PROTOCOL)
+        await serve_port_forward(SpdySession(_WebSocketTransport(client)), _port_opener(target), info.name)
+    elif CHANNEL_PROTOCOL in offered:
+        ports = ports_of(info.query)
+        await client.accept(subprotocol=CHANNEL_PROTOCOL)
+        await serve_port_channels(client, ports, _port_opener(target), info.name)
+    else:
+        raise BadRequestError("no port-forward protocol offered that is served here")
     with suppress(RuntimeError, WebSocketDisconnect, OSError):
         await client.close(1000)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 from pullet.apiserver.node_client import NodeRefusedError, NodeSocket, NodeUnreachableError
@@ -64,9 +65,10 @@ async def _join_port(data: SpdyStream, node: NodeSocket) -> str:
     """Bytes both ways until the pod's side ends or the client gives up; what went wrong, or nothing."""
 
     async def upward() -> None:
-        while piece := await data.read():
-            await node.send(piece)
-        await node.send(b"")  # the client has no more; it may still listen
+        with suppress(OSError):  # the pod's side hung up: what it said before is still read below
+            while piece := await data.read():
+                await node.send(piece)
+            await node.send(b"")  # the client has no more; it may still listen
 
     async def give_up() -> None:
         await data.gone.wait()
@@ -84,8 +86,6 @@ async def _join_port(data: SpdyStream, node: NodeSocket) -> str:
                 for task in tasks:
                     task.cancel()
         return node.close_reason
-    except OSError as error:
-        return str(error)
     finally:
         await node.close()
 
@@ -117,10 +117,11 @@ async def _collect(session: SpdySession, wanted: frozenset[str]) -> dict[str, Sp
 
 async def _join_command(streams: dict[str, SpdyStream], node: NodeSocket) -> None:
     async def feed(stream: SpdyStream, channel: int) -> None:
-        while piece := await stream.read():
-            await node.send(bytes((channel,)) + piece)
-        if channel == _STDIN:
-            await node.send(bytes((_CLOSE, _STDIN)))
+        with suppress(OSError):  # the process ended without reading all of it: its Status is still read below
+            while piece := await stream.read():
+                await node.send(bytes((channel,)) + piece)
+            if channel == _STDIN:
+                await node.send(bytes((_CLOSE, _STDIN)))
 
     async def give_up() -> None:
         await streams["error"].gone.wait()

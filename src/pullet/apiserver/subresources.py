@@ -24,7 +24,7 @@ from pullet.apiserver.scaling import SCALE_VERSION, scale_of, set_scale
 from pullet.apiserver.schemas import Schemas
 from pullet.apiserver.service_account_tokens import ISSUER, ServiceAccountTokens
 from pullet.apiserver.settings import ApiServerSettings
-from pullet.apiserver.spdy_proxy import serve_tunnel, spdy_response
+from pullet.apiserver.spdy_proxy import serve_port_forward_socket, spdy_response
 from pullet.apiserver.stream_proxy import chosen_protocol, proxy_channels
 from pullet.apiserver.writing import Writer
 from pullet.base.jsonvalue import JsonObject
@@ -111,7 +111,7 @@ class Subresources:
         if info.subresource_name in ("portforward", "exec", "attach"):
             await self._admit_stream(info, context)
         if info.subresource_name == "portforward":
-            await serve_tunnel(scope, receive, send, info, self._nodes.stream_target(info))
+            await serve_port_forward_socket(scope, receive, send, info, self._nodes.stream_target(info))
             return
         if info.subresource_name not in ("exec", "attach"):
             raise BadRequestError("this path is no WebSocket")
