@@ -6,6 +6,7 @@ KubeletConfiguration (`kind: KubeletConfiguration`) is taken as that section alo
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
     root: str = "/var/lib/pullet"
     node_name: str = ""  # empty: the host name
     nodes: int = 1
-    listen_address: str = "127.0.0.1"
+    listen_address: str = "127.0.0.1"  # of the API server; 0.0.0.0 or ::: every address of the machine
     port: int = 6443  # of the API server; 0: any free one
     registry_port: int = 5000  # of the embedded registry; 0: any free one
     registry_mirrors: tuple[str, ...] = ()  # hosts that the embedded registry stands in for
@@ -53,6 +54,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
     def root_path(self) -> Path:
         """The directory that holds everything of this pullet."""
         return Path(self.root)
+
+    @property
+    def is_open_to_the_network(self) -> bool:
+        """Whether the API server can be reached from elsewhere."""
+        return not ipaddress.ip_address(self.listen_address).is_loopback
 
     @property
     def node_names(self) -> list[str]:
@@ -83,6 +89,10 @@ def load_settings(config_file: Path | None, flags: Mapping[str, Any]) -> Setting
         where = f"{config_file}: " if config_file is not None else ""
         raise UsageError(f"{where}invalid configuration: {error}") from error
     settings.node_settings()
+    try:
+        _ = ipaddress.ip_address(settings.listen_address)
+    except ValueError as error:
+        raise UsageError(f"listenAddress: {settings.listen_address!r} is no IP address") from error
     return settings
 
 

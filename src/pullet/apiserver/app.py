@@ -17,6 +17,8 @@ from pullet.apiserver.authentication import Authenticator
 from pullet.apiserver.authorization import AccessRequest, is_allowed
 from pullet.apiserver.discovery import Discovery
 from pullet.apiserver.impersonation import impersonated
+from pullet.apiserver.metrics import CONTENT_TYPE as METRICS_TYPE
+from pullet.apiserver.metrics import ApiMetrics
 from pullet.apiserver.openapi import V2_CONTENT_TYPE, OpenApi
 from pullet.apiserver.records import encode_json
 from pullet.apiserver.request_context import RequestContext, User
@@ -26,6 +28,7 @@ from pullet.apiserver.routing import Query, RequestInfo, parse_request
 from pullet.apiserver.subresources import Subresources
 from pullet.apiserver.version import version_info
 from pullet.base.errors import PulletError
+from pullet.kit.clock import Clock
 from pullet.kube.status import ApiError, BadRequestError, ForbiddenError, InternalApiError, NotFoundError
 
 log = logging.getLogger(__name__)
@@ -44,6 +47,8 @@ class Application:
         subresources: Subresources,
         discovery: Discovery,
         openapi: OpenApi,
+        metrics: ApiMetrics,
+        clock: Clock,
         git_version: str,
     ) -> None:
         self._authenticator = authenticator
@@ -52,6 +57,8 @@ class Application:
         self._subresources = subresources
         self._discovery = discovery
         self._openapi = openapi
+        self._metrics = metrics
+        self._clock = clock
         self._version = encode_json(version_info(git_version))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,11 +107,17 @@ class Application:
         raw_path = request.scope.get("raw_path", path.encode()).decode("latin-1")
         info = parse_request(request.method, raw_path, request.scope["query_string"].decode("latin-1"))
         context = _context(request, info.query, user)
-        self._authorize(user, info)
+        began = self._clock.monotonic()
+        self._metrics.inflight += 1
         try:
+            self._authorize(user, info)
             response = await self._dispatch(request, info, context)
         except ApiError as error:
             response = status_response(error)
+        finally:
+            self._metrics.inflight -= 1
+        seconds = self._clock.monotonic() - began
+        self._metrics.observe(info, response.status_code, seconds, dry_run=context.dry_run)
         for text in dict.fromkeys(context.warnings):
             escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
             response.headers.append("Warning", f'299 - "{escaped}"')
@@ -158,16 +171,20 @@ class Application:
                 "/apis",
                 "/healthz",
                 "/livez",
+                "/metrics",
                 "/openapi/v2",
                 "/openapi/v3",
                 "/readyz",
                 "/version",
             ]
             return Response(encode_json({"paths": paths}), media_type=_JSON)
-        if not bare.startswith("/openapi"):
+        if bare != "/metrics" and not bare.startswith("/openapi"):
             return None
-        if not is_allowed(AccessRequest(user=user, verb="get", path=path)):
-            raise ForbiddenError.on(None, "", f'User "{user.name}" cannot get path "{path}"')
+        asked = AccessRequest(user=user, verb="get", path=path)
+        if not is_allowed(asked):
+            raise ForbiddenError.on(None, "", asked.forbidden_text)
+        if bare == "/metrics":
+            return Response(self._metrics.render(), headers={"content-type": METRICS_TYPE})
         return self._open_api(bare, request)
 
     def _open_api(self, path: str, request: Request) -> Response:

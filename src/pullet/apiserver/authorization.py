@@ -9,10 +9,12 @@ anybody authenticated                                discovery, and asking about
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from pullet.apiserver.request_context import MASTERS_GROUP, User
 from pullet.apiserver.service_account_tokens import ACCOUNT_PREFIX
 from pullet.base.jsonvalue import JsonObject
+from pullet.kube.scheme import RESOURCES
 
 NODES_GROUP = "system:nodes"
 NODE_PREFIX = "system:node:"
@@ -34,8 +36,8 @@ _NODE_RULES: dict[tuple[str, str], tuple[str, ...]] = {
     ("", "pods/eviction"): ("create",),
     ("", "events"): ("create", "update", "patch"),
     ("events.k8s.io", "events"): ("create", "update", "patch"),
-    ("", "secrets"): _READ,
-    ("", "configmaps"): _READ,
+    ("", "secrets"): ("get",),
+    ("", "configmaps"): ("get",),
     ("", "serviceaccounts"): ("get",),
     ("", "serviceaccounts/token"): ("create",),
     ("", "namespaces"): _READ,
@@ -43,6 +45,8 @@ _NODE_RULES: dict[tuple[str, str], tuple[str, ...]] = {
     ("authentication.k8s.io", "tokenreviews"): ("create",),
     ("authorization.k8s.io", "subjectaccessreviews"): ("create",),
 }
+OPEN_ROOTS = ("/healthz", "/livez", "/readyz", "/api", "/apis", "/openapi", "/version")
+_STREAMS = frozenset({"attach", "exec", "portforward"})  # their WebSocket comes as a GET, and is no reading
 _OWN_NAME = frozenset({("", "nodes"), ("", "nodes/status"), ("coordination.k8s.io", "leases")})
 _WRITES = frozenset({"create", "update", "patch", "delete"})
 
@@ -75,16 +79,33 @@ def is_allowed(request: AccessRequest) -> bool:
     if MASTERS_GROUP in user.groups or user.name in _COMPONENTS:
         return True
     if request.path:
-        return request.verb in ("get", "head")
+        return request.verb in ("get", "head") and _is_open(request.path)
     if (request.group, request.resource) in _SELF_REVIEWS and request.verb == "create":
         return True
     if NODES_GROUP in user.groups and user.name.startswith(NODE_PREFIX):
         return _node_may(request, user.name.removeprefix(NODE_PREFIX))
     if user.name.startswith(ACCOUNT_PREFIX):
         own = user.name.removeprefix(ACCOUNT_PREFIX).partition(":")[0]
-        is_secret = request.resource == "secrets" or request.resource.startswith("secrets/")
-        return request.verb in _READ and bool(request.namespace) and request.namespace == own and not is_secret
+        is_own = bool(request.namespace) and request.namespace == own
+        return is_own and request.verb in _READ and request.resource in _account_reads().get(request.group, ())
     return False
+
+
+@cache
+def _account_reads() -> dict[str, list[str]]:
+    """What a ServiceAccount may read in its namespace, by group: not Secrets, and no stream into a container."""
+    found: dict[str, list[str]] = {}
+    for row in RESOURCES:
+        if not row.namespaced or not row.is_stored or row.plural == "secrets":
+            continue
+        subs = [sub.name for sub in row.subresources if "get" in sub.verbs and sub.name not in _STREAMS]
+        found.setdefault(row.group, []).extend((row.plural, *(f"{row.plural}/{name}" for name in subs)))
+    return found
+
+
+def _is_open(path: str) -> bool:
+    """Whether every identity may read a path: health, version, discovery, OpenAPI."""
+    return path.rstrip("/") in OPEN_ROOTS or path.startswith(tuple(f"{root}/" for root in OPEN_ROOTS))
 
 
 def _node_may(request: AccessRequest, node: str) -> bool:
@@ -98,8 +119,7 @@ def _node_may(request: AccessRequest, node: str) -> bool:
 
 def rules_of(user: User, namespace: str) -> JsonObject:
     """authorization/v1 SubjectRulesReviewStatus: the rights in one namespace."""
-    roots = ("/api", "/apis", "/openapi", "/version")
-    paths = ["/healthz", "/livez", "/readyz", *(f"{root}{rest}" for root in roots for rest in ("", "/*"))]
+    paths = [f"{root}{rest}" for root in OPEN_ROOTS for rest in ("", "/*")]
     rules: list[JsonObject] = [
         {"verbs": ["create"], "apiGroups": [group], "resources": [resource]}
         for group, resource in sorted(_SELF_REVIEWS)
@@ -114,5 +134,8 @@ def rules_of(user: User, namespace: str) -> JsonObject:
             for (group, resource), verbs in _NODE_RULES.items()
         ]
     elif user.name.startswith(f"{ACCOUNT_PREFIX}{namespace}:"):
-        rules.append({"verbs": list(_READ), "apiGroups": ["*"], "resources": ["*"]})
+        rules += [
+            {"verbs": list(_READ), "apiGroups": [group], "resources": resources}
+            for group, resources in _account_reads().items()
+        ]
     return {"resourceRules": rules, "nonResourceRules": non_resource, "incomplete": False}

@@ -7,6 +7,7 @@ Source: apimachinery pkg/runtime/serializer/json, sigs.k8s.io/json, apiserver pk
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -59,20 +60,24 @@ class Decoded:
 
     obj: JsonObject
     unknown_fields: list[str] = field(default_factory=list)
+    duplicate_fields: list[str] = field(default_factory=list)
 
     def enforce(self, field_validation: str, kind: str, version: str) -> list[str]:
         """Apply fieldValidation; the warnings to send.
 
         Raises:
-            BadRequestError: Strict, and there are unknown fields.
+            BadRequestError: Strict, and there are unknown fields or fields given twice.
         """
         if field_validation not in ("", "Ignore", "Warn", "Strict"):
             raise BadRequestError(
                 f"invalid fieldValidation value {quote(field_validation)}: must be Ignore, Warn or Strict"
             )
-        if not self.unknown_fields or field_validation == "Ignore":
+        if field_validation == "Ignore":
             return []
-        texts = [f"unknown field {quote(path)}" for path in self.unknown_fields]
+        texts = [f"duplicate field {quote(path)}" for path in self.duplicate_fields]
+        texts += [f"unknown field {quote(path)}" for path in self.unknown_fields]
+        if not texts:
+            return []
         if field_validation == "Strict":
             raise BadRequestError(
                 f'{kind} in version "{version}" cannot be handled as a {kind}: '
@@ -130,6 +135,42 @@ def parse_json(data: bytes) -> Any:
         raise BadRequestError(f"the request body cannot be read: {type(error).__name__}") from error
     check_depth(value)
     return value
+
+
+def duplicate_fields(data: bytes, content_type: str) -> list[str]:
+    """Paths of the fields that a JSON body gives more than once; the last value counts. `data` has been parsed before.
+
+    Not looked for in YAML and protobuf.
+    """
+    if data[:4] == PREFIX or content_type.partition(";")[0].strip().lower() in (YAML, PROTOBUF):
+        return []
+    doubled: list[tuple[dict[str, Any], list[str]]] = []
+
+    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) != len(pairs):
+            names = [name for name, _ in pairs]
+            doubled.append((made, [name for at, name in enumerate(names) if name in names[:at]]))
+        return made
+
+    value = json.loads(data, object_pairs_hook=collect)
+    if not doubled:
+        return []
+    found: list[str] = []
+
+    def walk(item: Any, path: str) -> None:
+        if isinstance(item, dict):
+            for made, names in doubled:
+                if made is item:
+                    found.extend(f"{path}.{name}" if path else name for name in names)
+            for key, inner in item.items():
+                walk(inner, f"{path}.{key}" if path else key)
+        elif isinstance(item, list):
+            for index, inner in enumerate(item):
+                walk(inner, f"{path}[{index}]")
+
+    walk(value, "")
+    return found
 
 
 def parse_yaml(data: bytes) -> Any:

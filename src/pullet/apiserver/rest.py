@@ -6,12 +6,13 @@ Subresources with a life of their own are in `subresources`, reviews in `reviews
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from pullet.apiserver.decoding import JSON, SchemaDecoder, WrongTypeError, parse_body
+from pullet.apiserver.decoding import JSON, SchemaDecoder, WrongTypeError, duplicate_fields, parse_body
 from pullet.apiserver.patching import PatchType, apply_patch, parse_patch, patch_type_of, unfit_patch
 from pullet.apiserver.reading import Page, Reader
 from pullet.apiserver.records import Record, encode_json, mutable_copy
@@ -141,14 +142,19 @@ class RestHandler:
     async def decode(self, request: Request, info: RequestInfo, context: RequestContext) -> JsonObject:
         """The object in the body, in its stored form, checked against kind, namespace and name of the request."""
         body = await self.read_body(request)
-        value = parse_body(body, request.headers.get("content-type", ""), self._schemas)
-        return self.shape(value, info, context)
+        content_type = request.headers.get("content-type", "")
+        value = parse_body(body, content_type, self._schemas)
+        is_lax = info.query.get("fieldValidation") == "Ignore"
+        return self.shape(value, info, context, [] if is_lax else duplicate_fields(body, content_type))
 
-    def shape(self, value: Any, info: RequestInfo, context: RequestContext) -> JsonObject:
+    def shape(
+        self, value: Any, info: RequestInfo, context: RequestContext, duplicates: Sequence[str] = ()
+    ) -> JsonObject:
         """A decoded object made fit for storage, under the request's fieldValidation."""
         resource = info.resource
         check_kind(value, resource.api_version, resource.kind)
         decoded = self._decoder.decode(value, resource.group, resource.version, resource.kind)
+        decoded.duplicate_fields += duplicates
         context.warnings += decoded.enforce(
             info.query.get("fieldValidation") or "Warn", resource.kind, resource.api_version
         )

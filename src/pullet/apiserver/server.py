@@ -32,6 +32,7 @@ from pullet.apiserver.discovery import Discovery
 from pullet.apiserver.evictions import Evictions
 from pullet.apiserver.http_protocol import ApiHttpProtocol
 from pullet.apiserver.managed_fields import FieldOwnership
+from pullet.apiserver.metrics import ApiMetrics
 from pullet.apiserver.node_proxy import NodeProxy
 from pullet.apiserver.openapi import OpenApi
 from pullet.apiserver.reading import Reader
@@ -272,6 +273,8 @@ class ApiServer:
             subresources=subresources,
             discovery=Discovery(),
             openapi=OpenApi(schemas, settings.git_version),
+            metrics=ApiMetrics(storage=storage, git_version=settings.git_version),
+            clock=clock,
             git_version=settings.git_version,
         )
 

@@ -19,6 +19,7 @@ import yaml
 
 from pullet.apiserver.server import ApiServer
 from pullet.apiserver.settings import ApiServerSettings
+from pullet.assembly.local_addresses import reachable_names
 from pullet.assembly.node_parts import NodeParts, open_node
 from pullet.assembly.serving import bind_tcp, bind_unix, serve
 from pullet.assembly.tear_down import remove_bridge, stop_pods
@@ -117,7 +118,8 @@ class Cluster:
         )
         # Bound for a moment only: whoever has the port is named before anything is made.
         bind_tcp(settings.listen_address, settings.port, what="the API server", option="--port").close()
-        return ApiServer(root=self._root / "apiserver", settings=api_settings, clock=self._clock)
+        names = reachable_names() if settings.is_open_to_the_network else []
+        return ApiServer(root=self._root / "apiserver", settings=api_settings, clock=self._clock, extra_hosts=names)
 
     async def _write_kubeconfigs(self, api: ApiServer, threads: WorkerThreads) -> dict[str, Path]:
         """The administrator's at `<root>/kubeconfig`, and one per program below `apiserver/`."""

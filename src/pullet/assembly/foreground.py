@@ -44,6 +44,11 @@ async def _run(settings: Settings, announce: Callable[[str], None]) -> None:
         gc.freeze()  # what start-up made lives for ever: the collector need not look at it again
         names = ", ".join(settings.node_names)
         announce(f"pullet is up: node {names}, API server {cluster.api_url}, registry {cluster.registry_url}")
+        if settings.is_open_to_the_network:
+            announce(
+                f"warning: the API server listens on {settings.listen_address}, so whoever reaches this machine can "
+                "try to log in; only client certificates and tokens of this cluster let them in"
+            )
         announce(f"export KUBECONFIG={settings.root_path / 'kubeconfig'}")
 
     left = await cluster.run(ready)

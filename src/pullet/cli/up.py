@@ -22,6 +22,10 @@ from pullet.cli.options import need_root_user, root_option
 @click.option(
     "--registry-port", type=click.IntRange(0, 65535), help="Port of the registry; 0 = any free one.  [default: 5000]"
 )
+@click.option(
+    "--listen-address",
+    help="Address the API server listens on; anything but loopback opens it to the network.  [default: 127.0.0.1]",
+)
 @click.option("--registry-mirrors", help="Hosts that the embedded registry stands in for, e.g. docker.io.")
 @click.option("--enable-admission-plugins", help="Comma separated, e.g. AlwaysPullImages.")
 @click.option("--kubernetes-version", help="Word events and messages as that release did, e.g. 1.28.")

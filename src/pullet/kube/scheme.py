@@ -147,7 +147,7 @@ PODS = Resource(
         Subresource("exec", _CONNECT, "PodExecOptions"),
         Subresource("log", ("get",)),
         Subresource("portforward", _CONNECT, "PodPortForwardOptions"),
-        Subresource("resize", STATUS_VERBS),
+        Subresource("resize", ("get",)),  # in-place resize is not offered
         _STATUS,
     ),
 )  # fmt: skip

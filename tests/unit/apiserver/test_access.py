@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from tests.unit.apiserver.api_world import PODS, Api, client_tls, pod
 
+from pullet.apiserver.authorization import AccessRequest, is_allowed
+from pullet.apiserver.request_context import User
 from pullet.apiserver.server import ApiServer
 from pullet.kit.worker_threads import WorkerThreads
 
@@ -154,3 +157,86 @@ async def test_only_an_administrator_acts_as_others(api: Api, threads: WorkerThr
         f'users "admin" is forbidden: User "{account}" cannot impersonate resource "users" in API group "" '
         "at the cluster scope"
     )
+
+
+ACCOUNT = ("system:serviceaccount:default:default", ["system:serviceaccounts", "system:authenticated"])
+NODE = ("system:node:n1", ["system:nodes"])
+
+
+@pytest.mark.parametrize(
+    ("who", "verb", "group", "resource", "namespace", "name", "allowed"),
+    [
+        (ACCOUNT, "list", "", "pods", "default", "", True),
+        (ACCOUNT, "get", "apps", "deployments", "default", "d", True),
+        (ACCOUNT, "get", "", "pods/log", "default", "p", True),
+        (ACCOUNT, "list", "", "pods", "kube-system", "", False),
+        (ACCOUNT, "list", "", "pods", "", "", False),
+        (ACCOUNT, "get", "", "nodes", "", "n1", False),
+        (ACCOUNT, "get", "", "secrets", "default", "s", False),
+        (ACCOUNT, "create", "", "pods", "default", "", False),
+        (ACCOUNT, "get", "", "pods/exec", "default", "p", False),
+        (ACCOUNT, "create", "", "pods/exec", "default", "p", False),
+        (ACCOUNT, "create", "authorization.k8s.io", "selfsubjectaccessreviews", "", "", True),
+        (NODE, "update", "", "nodes/status", "", "n1", True),
+        (NODE, "update", "", "nodes/status", "", "n2", False),
+        (NODE, "delete", "", "nodes", "", "n2", False),
+        (NODE, "patch", "", "pods/status", "default", "p", True),
+        (NODE, "update", "", "pods", "default", "p", False),
+        (NODE, "get", "", "secrets", "default", "s", True),
+        (NODE, "list", "", "secrets", "default", "", False),
+        (NODE, "create", "", "secrets", "default", "", False),
+        (NODE, "create", "", "serviceaccounts/token", "default", "default", True),
+        (NODE, "create", "apps", "deployments", "default", "", False),
+        (NODE, "update", "coordination.k8s.io", "leases", "kube-node-lease", "n2", False),
+        (("jane", ["system:authenticated"]), "list", "", "pods", "default", "", False),
+    ],
+    ids=str,
+)
+def test_rights_by_identity(
+    who: tuple[str, list[str]], verb: str, group: str, resource: str, namespace: str, name: str, *, allowed: bool
+) -> None:
+    user = User(name=who[0], groups=tuple(who[1]))
+    asked = AccessRequest(user=user, verb=verb, group=group, resource=resource, namespace=namespace, name=name)
+    assert is_allowed(asked) is allowed
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/openapi/v2", True), ("/apis", True), ("/metrics", False), ("/x", False)]
+)
+def test_paths_that_everybody_known_may_read(path: str, *, allowed: bool) -> None:
+    user = User(name=ACCOUNT[0], groups=tuple(ACCOUNT[1]))
+    assert is_allowed(AccessRequest(user=user, verb="get", path=path)) is allowed
+    assert not is_allowed(AccessRequest(user=user, verb="post", path=path))
+
+
+@pytest.mark.parametrize("who", [ACCOUNT, NODE], ids=lambda who: str(who[0]))
+async def test_can_i_and_the_rules_tell_what_the_server_then_does(
+    api: Api, threads: WorkerThreads, tmp_path: Path, who: tuple[str, list[str]]
+) -> None:
+    await api.pod("p")
+    secret = {"metadata": {"name": "s"}, "data": {}}
+    await api.ok("POST", "/api/v1/namespaces/default/secrets", secret)
+    someone = As(api.server, threads, tmp_path)
+    reviews = "/apis/authorization.k8s.io/v1"
+    _, rules = await someone.user(
+        *who, "POST", f"{reviews}/selfsubjectrulesreviews", {"spec": {"namespace": "default"}}
+    )
+    listed = rules["status"]["resourceRules"]
+    tries = [
+        ("list", "", "pods", "GET", PODS),
+        ("get", "", "secrets", "GET", "/api/v1/namespaces/default/secrets/s"),
+        ("list", "apps", "deployments", "GET", "/apis/apps/v1/namespaces/default/deployments"),
+        ("delete", "apps", "deployments", "DELETE", "/apis/apps/v1/namespaces/default/deployments/none"),
+    ]
+    for verb, group, resource, method, path in tries:
+        attributes = {"verb": verb, "group": group, "resource": resource, "namespace": "default"}
+        review = {"spec": {"resourceAttributes": attributes}}
+        _, answer = await someone.user(*who, "POST", f"{reviews}/selfsubjectaccessreviews", review)
+        status, _ = await someone.user(*who, method, path)
+        is_allowed_now = answer["status"]["allowed"]
+        assert is_allowed_now is (status != 403), (verb, resource, status)
+        covered = any(
+            verb in rule["verbs"] and {group, "*"} & set(rule["apiGroups"]) and {resource, "*"} & set(rule["resources"])
+            for rule in listed
+        )
+        assert covered is is_allowed_now, (verb, resource)
