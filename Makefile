@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE # a node starts in half the time when its bytecode is kept
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 
-.PHONY: run test check real bench fix setup packages
+.PHONY: run test check real bench fix setup packages packages-of-tests
 
 run: setup packages ## the main job: a node, its registry, pods of every pull policy, and why each was or was not pulled
 	$(SUDO) $(BIN)/pullet demo
 
-test: setup packages ## everything: check, then the tests on real parts
+test: setup packages-of-tests ## everything: check, then the tests on real parts
 	$(MAKE) --no-print-directory check
 	$(MAKE) --no-print-directory real
 
@@ -22,8 +22,8 @@ check: setup ## formatting, lint, types, import contracts, dependencies, pure te
 	$(BIN)/deptry src
 	$(BIN)/pytest -q tests -m "not root"
 
-real: setup packages ## the tests on real parts: registry, crun, kubectl, mounts
-	$(SUDO) env PULLET_REQUIRE=crun,kubectl,docker-registry $(BIN)/pytest -q tests -m root
+real: setup packages-of-tests ## the tests on real parts: registry, crun, kubectl, mounts
+	$(SUDO) env PULLET_REQUIRE=crun,kubectl,docker-registry,skopeo,podman $(BIN)/pytest -q tests -m root
 
 bench: setup packages ## the benchmarks, beside their peers
 	$(SUDO) $(BIN)/python -m bench
@@ -36,6 +36,9 @@ setup: $(VENV)/.ready
 
 packages: ## Debian packages, only for commands that are missing
 	@sh scripts/packages.sh
+
+packages-of-tests:
+	@sh scripts/packages.sh tests
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	@sh scripts/venv.sh "$(PYTHON)" "$(VENV)"

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Installs the Debian package of each command that is missing, and says so first. Does nothing when all are there.
+# Usage: packages.sh [tests]   with `tests`: also the other tools that the tests hold pullet against
 set -eu
 missing=
 need() { # need COMMAND PACKAGE
@@ -14,6 +15,10 @@ need iptables iptables
 need mkfs.ext4 e2fsprogs
 need busybox busybox-static
 [ -x /usr/lib/cni/bridge ] || [ -x /opt/cni/bin/bridge ] || missing="$missing containernetworking-plugins"
+if [ "${1:-}" = tests ]; then
+    need skopeo skopeo
+    need podman podman
+fi
 [ -z "$missing" ] && exit 0
 command -v apt-get >/dev/null || {
     echo "missing:$missing. This machine has no apt-get: install them with its own package manager." >&2
