@@ -86,9 +86,9 @@ async def serve_port_forward_socket(
     if TUNNEL_PROTOCOL in offered:
         await client.accept(subprotocol=TUNNEL_PROTOCOL)
         await serve_port_forward(SpdySession(_WebSocketTransport(client)), _port_opener(target), info.name)
-    elif CHANNEL_PROTOCOL in offered:
+    elif CHANNEL_PROTOCOL in offered or not offered:  # who names no protocol means this one
         ports = ports_of(info.query)
-        await client.accept(subprotocol=CHANNEL_PROTOCOL)
+        await client.accept(subprotocol=CHANNEL_PROTOCOL if offered else None)
         await serve_port_channels(client, ports, _port_opener(target), info.name)
     else:
         raise BadRequestError("no port-forward protocol offered that is served here")
