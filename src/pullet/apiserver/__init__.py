@@ -12,6 +12,6 @@ answers: representation, tables, printing, pod_printer, resource_printers, disco
 metrics;
 beside the verbs: subresources, scaling, evictions, reviews, node_proxy, node_client, stream_proxy (logs, exec, attach
 of a node).
-streams: upgrade (a connection taken over from HTTP), spdy (framing), spdy_session, spdy_streams, spdy_proxy (old kubectl;
-port-forward of every kubectl), port_channels (port-forward of the Python clients).
+streams: upgrade (a connection taken over from HTTP), spdy (framing), spdy_session, spdy_streams, spdy_proxy (what old
+kubectl speaks, and every kubectl's port-forward), port_channels (port-forward of the Python clients).
 """
