@@ -12,8 +12,10 @@ from typing import Any
 from pullet.kube.field_error import FieldError, duplicate, invalid, not_found, not_supported, required
 from pullet.kube.meta import dns_label_problems
 from pullet.kube.quantity import parse_quantity
+from pullet.policy.pod_settings_validation import validate_seccomp
 
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
+SCHEMES = ("HTTP", "HTTPS")
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 _ENV_NAME = re.compile(r"[ -<>-~]+")
 _PORT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
@@ -160,6 +162,8 @@ def _validate_mounts(container: Mapping[str, Any], path: str, volumes: Set[str])
         target = mount.get("mountPath") or ""
         if not target:
             errors.append(required(f"{here}.mountPath"))
+        elif ":" in target:
+            errors.append(invalid(f"{here}.mountPath", target, "must not contain ':'"))
         if target in targets:
             errors.append(invalid(f"{here}.mountPath", target, "must be unique"))
         targets.add(target)
@@ -177,6 +181,11 @@ def _validate_probe(probe: Mapping[str, Any], path: str, *, is_readiness: bool) 
         value = probe.get(field) or 0
         if value < 0:
             errors.append(invalid(f"{path}.{field}", value, "must be greater than or equal to 0"))
+    grace = probe.get("terminationGracePeriodSeconds")
+    if grace is not None and is_readiness:
+        errors.append(invalid(f"{path}.terminationGracePeriodSeconds", grace, "must not be set for readinessProbes"))
+    elif grace is not None and grace <= 0:
+        errors.append(invalid(f"{path}.terminationGracePeriodSeconds", grace, "must be greater than 0"))
     if not is_readiness and probe.get("successThreshold", 1) != 1:
         errors.append(invalid(f"{path}.successThreshold", probe["successThreshold"], "must be 1"))
     return errors
@@ -197,6 +206,9 @@ def _validate_handler(handler: Mapping[str, Any], path: str) -> list[FieldError]
             errors.append(required(f"{here}.command"))
         case "httpGet" | "tcpSocket" | "grpc":
             port = action.get("port") or 0
+            scheme = action.get("scheme") or "HTTP"
+            if scheme not in SCHEMES:
+                errors.append(not_supported(f"{here}.scheme", scheme, SCHEMES))
             if isinstance(port, int) and not 0 < port < 65536:
                 errors.append(invalid(f"{here}.port", port, _PORT_TEXT))
         case _:
@@ -231,4 +243,4 @@ def _validate_security(security: Mapping[str, Any], path: str) -> list[FieldErro
         errors.append(
             invalid(path, security, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true")
         )
-    return errors
+    return errors + validate_seccomp(security, path)

@@ -14,6 +14,13 @@ from pullet.base.jsonvalue import JsonObject
 from pullet.kube.field_error import FieldError, duplicate, forbidden, invalid, not_supported, quote, required
 from pullet.kube.meta import dns_label_problems, dns_subdomain_problems
 from pullet.policy.container_validation import PULL_POLICIES, validate_container
+from pullet.policy.placement_validation import validate_placement
+from pullet.policy.pod_settings_validation import (
+    validate_dns,
+    validate_host_aliases,
+    validate_items,
+    validate_seccomp,
+)
 
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
 DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
@@ -109,15 +116,6 @@ def _validate_rest(spec: Mapping[str, Any], path: str) -> list[FieldError]:
         errors.append(invalid(f"{path}.activeDeadlineSeconds", deadline, "must be between 1 and 2147483647, inclusive"))
     for index, toleration in enumerate(spec.get("tolerations") or ()):
         errors += _validate_toleration(toleration, f"{path}.tolerations[{index}]")
-    for index, alias in enumerate(spec.get("hostAliases") or ()):
-        if not alias.get("ip"):
-            errors.append(
-                invalid(
-                    f"{path}.hostAliases[{index}].ip",
-                    "",
-                    "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-                )
-            )
     security = spec.get("securityContext") or {}
     for field in ("runAsUser", "runAsGroup", "fsGroup"):
         value = security.get(field)
@@ -125,7 +123,9 @@ def _validate_rest(spec: Mapping[str, Any], path: str) -> list[FieldError]:
             errors.append(
                 invalid(f"{path}.securityContext.{field}", value, "must be between 0 and 2147483647, inclusive")
             )
-    return errors
+    errors += validate_seccomp(security, f"{path}.securityContext")
+    errors += validate_placement(spec, path)
+    return errors + validate_dns(spec, path) + validate_host_aliases(spec, path)
 
 
 def _validate_names(spec: Mapping[str, Any], path: str) -> list[FieldError]:
@@ -202,6 +202,8 @@ def _validate_volume_source(volume: Mapping[str, Any], path: str, *, is_template
             errors.append(required(f"{here}.name"))
         case "persistentVolumeClaim" if not source.get("claimName"):
             errors.append(required(f"{here}.claimName"))
+        case "secret" | "configMap":
+            errors += validate_items(source, here)
         case "image":
             if not source.get("reference") and not is_template:
                 errors.append(required(f"{here}.reference"))

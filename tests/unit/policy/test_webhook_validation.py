@@ -67,7 +67,7 @@ def test_services_are_warned_of() -> None:
         ({"matchConditions": [{"name": "x", "expression": "true"}]},
          "webhooks[0].matchConditions: Forbidden: expressions are not evaluated by this API server; narrow the webhook "
          "by rules and selectors"),
-        ({"rules": [rule(["pods"], ["MAKE"])]},
+        ({"rules": [rule(["pods"], ("MAKE",))]},
          'webhooks[0].rules[0].operations[0]: Unsupported value: "MAKE": supported values: "*", "CONNECT", "CREATE", '
          '"DELETE", "UPDATE"'),
         ({"rules": [rule(["*/*", "pods"])]},
