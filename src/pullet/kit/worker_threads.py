@@ -66,7 +66,8 @@ class StopFlag:
                         self._callbacks.remove(callback)
 
                 return forget
-        callback()
+        with suppress(OSError):  # as in `stop`: a socket that is gone already needs no waking
+            callback()
         return lambda: None
 
 
