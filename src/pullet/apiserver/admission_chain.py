@@ -1,7 +1,7 @@
 """Admission: what is added to, and what is refused of, an object on its way to storage.
 
     mutate:    NamespaceLifecycle → ServiceAccount → DefaultTolerationSeconds → Priority → AlwaysPullImages → webhooks
-    validate:  AlwaysPullImages → webhooks
+    validate:  AlwaysPullImages → NodeRestriction → webhooks
 The steps themselves are pure (`policy.admission`); here they meet storage, randomness and the network.
 """
 
@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 
 from pullet.apiserver.admission_request import AdmissionRequest, Operation
+from pullet.apiserver.authorization import node_of
 from pullet.apiserver.records import Record
 from pullet.apiserver.settings import ApiServerSettings
 from pullet.apiserver.storage import Storage
@@ -87,6 +88,7 @@ class AdmissionChain:
                 errors = admission.always_pull_images_errors(request.obj)
                 if errors:
                     raise ForbiddenError.on(scheme.PODS, request.name, aggregate_text(errors))
+        _check_node(request)
         if self._webhooks.any_for(request.resource):
             await self._webhooks.validate(request)
 
@@ -154,3 +156,22 @@ class AdmissionChain:
             scheme.PODS, request.name,
             f"error looking up service account {request.namespace}/{name}: serviceaccount {quote(name)} not found",
         )  # fmt: skip
+
+
+_NODE_WRITES = {
+    (Operation.CREATE, ""): "create pods",
+    (Operation.UPDATE, "status"): "update pod status for pods",
+    (Operation.DELETE, ""): "delete pods",
+}
+
+
+def _check_node(request: AdmissionRequest) -> None:
+    """A node writes only the pods bound to it. Source: plugin/pkg/admission/noderestriction/admission.go."""
+    node = node_of(request.context.user)
+    if not node or request.resource is not scheme.PODS:
+        return
+    pod = request.old or request.obj or {}
+    if (pod.get("spec") or {}).get("nodeName") != node:
+        what = _NODE_WRITES.get((request.operation, request.subresource), "change pods")
+        why = f"node {quote(node)} can only {what} with spec.nodeName set to itself"
+        raise ForbiddenError.on(scheme.PODS, request.name, why)

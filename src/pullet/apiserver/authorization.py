@@ -82,8 +82,9 @@ def is_allowed(request: AccessRequest) -> bool:
         return request.verb in ("get", "head") and _is_open(request.path)
     if (request.group, request.resource) in _SELF_REVIEWS and request.verb == "create":
         return True
-    if NODES_GROUP in user.groups and user.name.startswith(NODE_PREFIX):
-        return _node_may(request, user.name.removeprefix(NODE_PREFIX))
+    node = node_of(user)
+    if node:
+        return _node_may(request, node)
     if user.name.startswith(ACCOUNT_PREFIX):
         own = user.name.removeprefix(ACCOUNT_PREFIX).partition(":")[0]
         is_own = bool(request.namespace) and request.namespace == own
@@ -101,6 +102,12 @@ def _account_reads() -> dict[str, list[str]]:
         subs = [sub.name for sub in row.subresources if "get" in sub.verbs and sub.name not in _STREAMS]
         found.setdefault(row.group, []).extend((row.plural, *(f"{row.plural}/{name}" for name in subs)))
     return found
+
+
+def node_of(user: User) -> str:
+    """The node that a user speaks for; empty for anybody else."""
+    is_node = NODES_GROUP in user.groups and MASTERS_GROUP not in user.groups
+    return user.name.removeprefix(NODE_PREFIX) if is_node and user.name.startswith(NODE_PREFIX) else ""
 
 
 def _is_open(path: str) -> bool:
@@ -128,7 +135,7 @@ def rules_of(user: User, namespace: str) -> JsonObject:
     if MASTERS_GROUP in user.groups or user.name in _COMPONENTS:
         rules = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}, *rules]
         non_resource = [{"verbs": ["*"], "nonResourceURLs": ["*"]}, *non_resource]
-    elif NODES_GROUP in user.groups:
+    elif node_of(user):
         rules += [
             {"verbs": list(verbs), "apiGroups": [group], "resources": [resource]}
             for (group, resource), verbs in _NODE_RULES.items()

@@ -10,6 +10,7 @@ from typing import Any
 
 from pullet.apiserver.admission_chain import AdmissionChain
 from pullet.apiserver.admission_request import AdmissionRequest, Operation
+from pullet.apiserver.authorization import node_of
 from pullet.apiserver.reading import Reader
 from pullet.apiserver.request_context import RequestContext
 from pullet.apiserver.storage import Storage
@@ -62,6 +63,10 @@ class Evictions:
         await self._admission.connect(
             AdmissionRequest(Operation.CREATE, scheme.PODS, eviction, None, context, "eviction")
         )
+        node = node_of(context.user)
+        if node and (pod.get("spec") or {}).get("nodeName") != node:
+            why = f"node {node} can only evict pods with spec.nodeName set to itself"
+            raise ForbiddenError.on(scheme.PODS, name, why)
         if not needs_no_budget(pod):
             await self._ask_budget(context, namespace, pod)
         options = DeleteOptions.from_body(body)

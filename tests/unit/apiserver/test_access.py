@@ -240,3 +240,37 @@ async def test_can_i_and_the_rules_tell_what_the_server_then_does(
             for rule in listed
         )
         assert covered is is_allowed_now, (verb, resource)
+
+
+async def test_a_node_writes_only_its_own_pods(api: Api, threads: WorkerThreads, tmp_path: Path) -> None:
+    mine = pod("mine")
+    mine["spec"]["nodeName"] = "n1"
+    other = pod("other")
+    other["spec"]["nodeName"] = "n2"
+    for one in (mine, other):
+        await api.ok("POST", PODS, one)
+    node = As(api.server, threads, tmp_path)
+    tries = [
+        ("PUT", "/status", "update pod status for pods"),
+        ("DELETE", "", "delete pods"),
+        ("POST", "/eviction", "evict pods"),
+    ]
+    for method, rest, what in tries:
+        path = f"{PODS}/other{rest}"
+        body = await api.ok("GET", f"{PODS}/other") if method == "PUT" else {}
+        status, answer = await node.user(*NODE, method, path, body)
+        assert status == 403, answer
+        quoted = "n1" if what == "evict pods" else '"n1"'
+        words = f"node {quoted} can only {what} with spec.nodeName set to itself"
+        assert answer["message"] == f'pods "other" is forbidden: {words}'
+    status, answer = await node.user(*NODE, "POST", PODS, pod("new"))
+    assert (status, answer["message"]) == (
+        403,
+        'pods "new" is forbidden: node "n1" can only create pods with spec.nodeName set to itself',
+    )
+    current = await api.ok("GET", f"{PODS}/mine")
+    current["status"]["message"] = "seen"
+    status, answer = await node.user(*NODE, "PUT", f"{PODS}/mine/status", current)
+    assert (status, answer["status"]["message"]) == (200, "seen")
+    assert (await node.user(*NODE, "DELETE", f"{PODS}/mine", {"gracePeriodSeconds": 0}))[0] == 200
+    assert (await api.call("GET", f"{PODS}/mine"))[0] == 404
