@@ -165,6 +165,8 @@ class Reader:
             records: Sequence[Record] = [record] if record else []
         else:
             records = self._storage.list(selection.resource.storage_key, selection.namespace)
+        if not (selection.labels or selection.fields):
+            return records  # storage has looked at the namespace
         matches = selection.matcher
         return records if matches is None else [record for record in records if matches(record)]
 

@@ -58,7 +58,7 @@ class Record:
     @property
     def namespace(self) -> str:
         """metadata.namespace."""
-        return namespace_of(self.obj)
+        return self.key.partition("/")[0] if "/" in self.key else ""
 
     @property
     def name(self) -> str:

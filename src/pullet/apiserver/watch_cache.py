@@ -51,7 +51,7 @@ class WatchEvent:
 
 
 class Watcher:
-    """One watch: its matcher and its queue. Iterate with `batch()`."""
+    """One watch: its matcher and its queue. `wait()` and `take()` by turns."""
 
     def __init__(self, matches: Matcher | None) -> None:
         self._matches = matches
@@ -80,11 +80,15 @@ class Watcher:
         self.is_closed = True
         self._ready.set()
 
-    async def batch(self) -> list[WatchEvent]:
-        """All queued events, waiting for the first; empty means closed."""
+    async def wait(self) -> bool:
+        """Wait until there is something to take; False: the watch has ended and all of it was taken."""
         while not self._queue and not self.is_closed:
             self._ready.clear()
             await self._ready.wait()
+        return bool(self._queue)
+
+    def take(self) -> list[WatchEvent]:
+        """All queued events."""
         events = list(self._queue)
         self._queue.clear()
         return events

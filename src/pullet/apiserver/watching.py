@@ -26,6 +26,8 @@ from pullet.kube.status import BadRequestError, InvalidError
 _TICK_SECONDS = 1.0
 _INITIAL_END = "k8s.io/initial-events-end"
 _BATCH_BYTES = 256 * 1024
+_SECONDS_PER_DELIVERY = 50e-6  # about what one more write to one more socket costs
+_LONGEST_PAUSE_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,15 @@ class WatchKeeper:
     async def stream(self, resource: Resource, watcher: Watcher, table: TableForm | None) -> AsyncIterator[bytes]:
         """The watch as lines of JSON, several to a chunk when they come fast."""
         encode = self._encoder(resource, table)
+        cache = self._storage.cache(resource.storage_key)
+        sent_at = 0.0
         try:
-            while events := await watcher.batch():
+            while await watcher.wait():
+                pause = sent_at + cache.watcher_count * _SECONDS_PER_DELIVERY - self._clock.monotonic()
+                if pause > 0:  # in a burst, what comes meanwhile goes along; a single event never waits
+                    await self._clock.sleep(min(pause, _LONGEST_PAUSE_SECONDS))
+                events = watcher.take()
+                sent_at = self._clock.monotonic()
                 chunk = bytearray()
                 for event in events:
                     chunk += encode(event)

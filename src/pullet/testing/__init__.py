@@ -1,5 +1,5 @@
 """Shipped test kit, imported by tests alone.
 
-Modules, in reading order: clock, images, layer_tars, directory_images, registry_faults, fake_registry, fake_proxy,
-cri_calls, cri_image_fakes, cri_scripts, cri_fakes, api_fakes, control_plane.
+Modules, in reading order: clock, images, layer_tars, gnu_tar, directory_images, registry_faults, fake_registry,
+fake_proxy, cri_calls, cri_image_fakes, cri_scripts, cri_fakes, api_fakes, control_plane, api_load.
 """
