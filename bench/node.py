@@ -22,6 +22,9 @@ from pullet.control.client import ControlClient
 
 RUNS = 5
 PODS = 50
+# crun refuses to run where a v2 tree beside v1 keeps controllers: there it gets a mount namespace without that tree.
+IS_HYBRID = Path("/sys/fs/cgroup/unified").is_dir()
+WITHOUT_V2 = ["unshare", "-m", "sh", "-c", 'umount /sys/fs/cgroup/unified; exec "$@"', "sh"] if IS_HYBRID else []
 BUSYBOX = Path("/bin/busybox")
 
 
@@ -99,9 +102,8 @@ def bench_pods() -> None:
             singles.append(timed(apply))
             bare.append(timed(lambda number=number: bare_crun(rootfs, f"bench-bare-{number}")))  # type: ignore[misc]
         overhead = statistics.median(timed(lambda: kubectl(root, "get", "pods")) for _ in range(RUNS))
-        print(
-            f"apply to Running, image present: {statistics.median(singles[1:]):.2f} s (kubectl itself: 2 × {overhead:.2f} s)"
-        )
+        print(f"apply to Running, image present: {statistics.median(singles[1:]):.2f} s")
+        print(f"  of it two calls of kubectl:    {2 * overhead:.2f} s")
         print(f"bare `crun run` of the same:     {statistics.median(bare[1:]):.2f} s")
         names = {f"many-{number}" for number in range(PODS)}
         items = {"apiVersion": "v1", "kind": "List", "items": [pod(name) for name in sorted(names)]}
@@ -127,7 +129,8 @@ def bare_crun(rootfs: Path, name: str) -> None:
     spec["process"] |= {"args": ["/bin/busybox", "true"], "terminal": False}
     spec["root"]["path"] = str(rootfs)
     (bundle / "config.json").write_text(json.dumps(spec))
-    subprocess.run(["crun", "run", "--bundle", str(bundle), name], check=True, stdin=subprocess.DEVNULL)
+    run = ["crun", "run", "--bundle", str(bundle), name]
+    subprocess.run([*WITHOUT_V2, *run], check=True, stdin=subprocess.DEVNULL)
 
 
 def bench_podman() -> None:
@@ -142,11 +145,15 @@ def bench_podman() -> None:
         )
     times = []
     for _ in range(RUNS + 1):
-        run = ["podman", "run", "-d", "bench-podman:1", "/busybox", "sleep", "60"]
+        run = [*WITHOUT_V2, "podman", "run", "-d", "bench-podman:1", "/busybox", "sleep", "60"]
         started = time.perf_counter()
-        name = subprocess.run(run, check=True, capture_output=True, text=True).stdout.strip()
+        ran = subprocess.run(run, check=False, capture_output=True, text=True)
+        if ran.returncode:
+            print(f"podman cannot run containers here: {ran.stderr.strip().splitlines()[-1]}")
+            return
+        name = ran.stdout.strip()
         times.append(time.perf_counter() - started)
-        subprocess.run(["podman", "rm", "-f", "-t", "0", name], check=True, capture_output=True)
+        subprocess.run([*WITHOUT_V2, "podman", "rm", "-f", "-t", "0", name], check=True, capture_output=True)
     with suppress(subprocess.CalledProcessError):
         subprocess.run(["podman", "rmi", "-f", "bench-podman:1"], check=True, capture_output=True)
     print(f"`podman run -d` of the same:     {statistics.median(times[1:]):.2f} s")
