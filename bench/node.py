@@ -145,7 +145,18 @@ def bench_podman() -> None:
         )
     times = []
     for _ in range(RUNS + 1):
-        run = [*WITHOUT_V2, "podman", "run", "-d", "bench-podman:1", "/busybox", "sleep", "60"]
+        run = [
+            *WITHOUT_V2,
+            "podman",
+            "run",
+            "-d",
+            "--ulimit=nofile=1024:1024",
+            "--ulimit=nproc=4096:4096",
+            "bench-podman:1",
+            "/busybox",
+            "sleep",
+            "60",
+        ]
         started = time.perf_counter()
         ran = subprocess.run(run, check=False, capture_output=True, text=True)
         if ran.returncode:
