@@ -349,6 +349,25 @@ def test_blobs_are_put_verified_listed_and_removed(store: Store) -> None:
         store.content.open(digest)
 
 
+def test_blobs_synced_later_survive_a_power_cut(tmp_path: Path) -> None:
+    """The disk as it is after the sync: a copy of the file the file system lies in."""
+    disk, data, gone = tmp_path / "disk", b"document", Digest.of(b"collected meanwhile")
+    subprocess.run(["truncate", "-s", "24M", disk], check=True)
+    subprocess.run(["mkfs.ext4", "-q", "-F", disk], check=True)
+    for place, source in (("before", disk), ("after", tmp_path / "copy")):
+        (tmp_path / place).mkdir()
+        subprocess.run(["mount", "-o", "loop", source, tmp_path / place], check=True)
+        try:
+            with open_store(tmp_path / place / "s") as store:
+                if place == "before":
+                    store.content.put(Digest.of(data), data, durable=False)
+                    store.content.sync([Digest.of(data), gone])
+                    subprocess.run(["cp", "--sparse=always", disk, tmp_path / "copy"], check=True)
+                assert store.content.read(Digest.of(data)) == data
+        finally:
+            unmount_all_below(tmp_path / place)
+
+
 def test_ingest_goes_on_after_a_restart(tmp_path: Path) -> None:
     data = random.Random(2).randbytes(300_000)
     digest = Digest.of(data)
