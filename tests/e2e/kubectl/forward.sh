@@ -2,6 +2,7 @@
 kubectl exec "$1" -- sh -c "mkdir -p /tmp/www && cat /VERSION > /tmp/www/file
     [ -z '$2' ] || busybox dd if=/dev/urandom of=/tmp/www/file bs=1M count=$2 2> /dev/null
     busybox sha256sum /tmp/www/file > /tmp/www/sum; busybox pidof httpd > /dev/null || httpd -p 8080 -h /tmp/www"
+: > "$HOME/forward.log"
 kubectl port-forward "$1" :8080 > "$HOME/forward.log" 2>&1 &
 forwarder=$!
 for _ in $(seq 100); do
