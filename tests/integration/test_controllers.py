@@ -264,7 +264,11 @@ async def test_orphans_stay_and_are_adopted_again(cluster: ControlPlane) -> None
         items = (await cluster.client.list(REPLICASETS, "default")).items
         return len(items) == 1 and not items[0]["metadata"].get("ownerReferences")
 
+    async def is_gone() -> bool:
+        return not (await cluster.client.list(DEPLOYMENTS, "default")).items
+
     await cluster.until("the replica set to be on its own", is_orphaned)
+    await cluster.until("the deployment to be gone", is_gone)
     (before,) = (await cluster.client.list(REPLICASETS, "default")).items
     await cluster.client.create(DEPLOYMENTS, "default", workload("Deployment", replicas=1))
     await cluster.until_status(DEPLOYMENTS, "web", availableReplicas=1)
