@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE # a node starts in half the time when its bytecode is kept
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 
-.PHONY: run test check real bench fix setup packages packages-of-tests
+.PHONY: run test check real real-nodes real-parts bench fix setup packages packages-of-tests
 
 run: setup packages ## the main job: a node, its registry, pods of every pull policy, and why each was or was not pulled
 	$(SUDO) $(BIN)/pullet demo
@@ -23,7 +23,16 @@ check: setup ## formatting, lint, types, import contracts, dependencies, pure te
 	$(BIN)/pytest -q tests -m "not root"
 
 real: setup packages-of-tests ## the tests on real parts: registry, crun, kubectl, mounts
-	$(SUDO) env PULLET_REQUIRE=crun,kubectl,docker-registry,skopeo,podman $(BIN)/pytest -q tests -m root
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target real-nodes real-parts
+
+REAL := $(SUDO) env PULLET_REQUIRE=crun,kubectl,docker-registry,skopeo,podman $(BIN)/pytest -q --durations=10 -m root
+NODES := tests/golden tests/e2e
+
+real-nodes: ## whole nodes under stock kubectl: mostly waiting for the kubelet's own timers, so the others run beside it
+	$(REAL) $(NODES)
+
+real-parts: ## everything else on real parts
+	$(REAL) tests $(NODES:%=--ignore=%)
 
 bench: setup packages ## the benchmarks, beside their peers
 	$(SUDO) $(BIN)/python -m bench
