@@ -11,7 +11,7 @@ from pullet.cli.options import output_option
 from pullet.cli.show import table
 
 
-@click.group()
+@click.group(epilog="Example: pullet config show --config pullet.yaml")
 def command() -> None:
     """Show the configuration in force."""
 

@@ -14,7 +14,7 @@ from pullet.cli.show import short_digest, table
 from pullet.control.client import ControlClient
 
 
-@click.group()
+@click.group(epilog="Example: pullet store check")
 def command() -> None:
     """The layers and blobs under the images."""
 
