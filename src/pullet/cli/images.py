@@ -34,7 +34,7 @@ class _Group(click.Group):
         return found
 
 
-@click.group(cls=_Group)
+@click.group(cls=_Group, epilog="Example: pullet images pull nginx:1.17.1; pullet images ls")
 def command() -> None:
     """Images on the node."""
 
