@@ -56,11 +56,24 @@ def _count_fits(want: EventSeen, got: EventSeen, *, is_failing: bool) -> bool:
     return want.count == got.count
 
 
+OVERTAKEN = "ContainerCreating"
+
+
 def statuses(recorded: Observation, replayed: Observation) -> list[str]:
-    """The STATUS column of `get pods -w`, repeats dropped, turns between failed pull and back-off taken as one."""
+    """The STATUS column of `get pods -w`, repeats dropped, turns between failed pull and back-off taken as one.
+
+    A status that the next one overtook before it was written is never seen by a watcher. On a loaded machine that
+    happens to ContainerCreating now and then; it may lack in a quarter of the pods that were recorded with it.
+    """
     complaints = []
+    overtaken = []
+    creating = [pod for pod, rows in recorded.statuses.items() if OVERTAKEN in rows]
     for pod in sorted({*recorded.statuses, *replayed.statuses}):
         want, got = (_turns_as_one(one.statuses.get(pod, [])) for one in (recorded, replayed))
+        if OVERTAKEN in want and OVERTAKEN not in got:
+            overtaken.append(pod)
+            if len(overtaken) <= max(1, len(creating) // 4):
+                want = [row for row in want if row != OVERTAKEN]
         if want != got:
             complaints.append(f"{pod}: STATUS {' > '.join(got)}\n      recorded {' > '.join(want)}")
     return complaints
