@@ -23,14 +23,15 @@ check: setup ## formatting, lint, types, import contracts, dependencies, pure te
 	$(BIN)/pytest -q tests -m "not root"
 
 real: setup packages-of-tests ## the tests on real parts: registry, crun, kubectl, mounts
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target real-nodes real-parts
+	$(MAKE) --no-print-directory real-nodes
+	$(MAKE) --no-print-directory real-parts
 
 # In the order of the files: tests that share a node follow its life.
 REAL := $(SUDO) env PULLET_REQUIRE=crun,kubectl,docker-registry,skopeo,podman \
 	$(BIN)/pytest -q --durations=10 -p no:randomly -m root
 NODES := tests/golden tests/e2e
 
-real-nodes: ## whole nodes under stock kubectl: mostly waiting for the kubelet's own timers, so the others run beside it
+real-nodes: ## whole nodes under stock kubectl, much of it waiting for the kubelet's own timers
 	$(REAL) $(NODES)
 
 real-parts: ## everything else on real parts
