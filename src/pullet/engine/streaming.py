@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import secrets
 import socket
 import struct
 import threading
@@ -17,11 +18,12 @@ from pullet.cri.errors import CriError, DeadlineExceededError
 from pullet.cri.extensions import StreamIO
 from pullet.cri.types import ExecSyncResponse
 from pullet.engine.containers import Containers
+from pullet.engine.executable_lookup import missing_executable
 from pullet.engine.sandboxes import Sandboxes
 from pullet.engine.state_files import StateFiles
 from pullet.kit.worker_threads import WorkerThreads
 from pullet.ociruntime import monitor
-from pullet.ociruntime.errors import OciRuntimeError
+from pullet.ociruntime.errors import ExecFailedError, OciRuntimeError
 from pullet.ociruntime.exec_session import ExecSession, Terminal, open_exec
 from pullet.ociruntime.monitored_process import connect_control
 from pullet.ociruntime.runtime import OciRuntime
@@ -65,12 +67,17 @@ class Streaming:
     ) -> int:
         """As `InProcessStreaming.exec_stream`. Cancelled: the process is killed."""
         self._containers.running(container_id)
+        directory = self._files.container(container_id)
+        exec_id = secrets.token_hex(32)
         try:
+            problem = await self._threads.run(missing_executable, directory, command[0])
+            if problem:
+                raise ExecFailedError(problem)
             async with open_exec(
                 self._runtime,
                 threads=self._threads,
                 container_id=container_id,
-                directory=self._files.container(container_id),
+                directory=directory,
                 command=command,
                 has_terminal=tty,
                 has_stdin=stdin,
@@ -83,6 +90,8 @@ class Streaming:
                 else:
                     await _run_pipes(session, io)
                 return await session.wait(self._threads)
+        except ExecFailedError as error:
+            raise CriError(f'failed to exec in container: failed to start exec "{exec_id}": {error}') from error
         except OciRuntimeError as error:
             raise CriError(f"failed to exec in container: {error}") from error
 

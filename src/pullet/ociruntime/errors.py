@@ -25,6 +25,16 @@ class StartFailedError(OciRuntimeError):
     reason: ClassVar[str] = "StartFailed"
 
 
+class ExecFailedError(OciRuntimeError):
+    """A further command could not be run in a container; `problem` says why, in the runtime's words."""
+
+    reason: ClassVar[str] = "ExecFailed"
+
+    def __init__(self, problem: str) -> None:
+        text = f"OCI runtime exec failed: exec failed: unable to start container process: {problem}: unknown"
+        super().__init__(text)
+
+
 class ProcessUserError(OciRuntimeError):
     """The user the process shall run as cannot be found in the image."""
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from pullet.kit.process import wait_readable
 from pullet.kit.worker_threads import WorkerThreads
-from pullet.ociruntime.errors import OciRuntimeError
+from pullet.ociruntime.errors import ExecFailedError
 from pullet.ociruntime.runtime import ENVIRONMENT, OciRuntime, last_message, name_missing_executable
 
 _CHUNK_BYTES = 1 << 16
@@ -88,19 +88,18 @@ class ExecSession:
 
     process: asyncio.subprocess.Process
     terminal: Terminal | None
-    runtime_name: str
     _files: Path
 
     async def wait(self, threads: WorkerThreads) -> int:
         """Its exit code.
 
         Raises:
-            OciRuntimeError: it could not be run at all.
+            ExecFailedError: it could not be run at all.
         """
         code = await self.process.wait()
         failure = await threads.run(self._failure) if code != 0 else ""
         if failure:
-            raise OciRuntimeError(f"OCI runtime exec failed: {self.runtime_name}: {failure}")
+            raise ExecFailedError(failure)
         return 128 - code if code < 0 else code
 
     def _failure(self) -> str:
@@ -160,7 +159,7 @@ async def open_exec(
             env=ENVIRONMENT,
             start_new_session=True,
         )
-        session = ExecSession(process=process, terminal=None, runtime_name=runtime.name, _files=files)
+        session = ExecSession(process=process, terminal=None, _files=files)
         if console is not None:
             session.terminal = await _receive_terminal(console, process)
         yield session
