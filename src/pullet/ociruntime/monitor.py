@@ -218,7 +218,9 @@ class Monitor:
                     self.init_pid = int(file.read())
             except (OSError, ValueError):
                 code = 1
-        if code != 0:
+        if code != 0:  # before its log was open it can only have complained on its output
+            said = b"".join(os.read(one, 4096) for one in self.streams if select.select([one], [], [], 0)[0])
+            write_file("runtime.output", said.decode("utf-8", "replace"))
             write_file("exit", f"failed {code} {now_ns}\n")
             self._answer(f"failed {code}\n")
             sys.exit(0)

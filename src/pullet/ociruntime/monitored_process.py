@@ -26,6 +26,7 @@ from pullet.ociruntime.runtime import ENVIRONMENT, OciRuntime, explain_start_fai
 START_TIMEOUT_SECONDS: Final = 120.0
 MONITOR_SCRIPT: Final = Path(monitor.__file__)
 RUNTIME_LOG: Final = "runtime.log"
+RUNTIME_OUTPUT: Final = "runtime.output"  # the monitor writes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +121,12 @@ def _lock(directory: Path) -> int:
 
 
 def start_failure(runtime: OciRuntime, directory: Path) -> str:
-    """Why the OCI runtime could not run it, from its log. Blocking."""
-    try:
-        log = (directory / RUNTIME_LOG).read_bytes()
-    except OSError:
-        log = b""
-    return explain_start_failure(runtime.name, log)
+    """Why the OCI runtime could not run it: from its log, or its output where it failed before it had one. Blocking."""
+    said = b""
+    for name in (RUNTIME_OUTPUT, RUNTIME_LOG):  # the last message counts
+        with suppress(OSError):
+            said += (directory / name).read_bytes() + b"\n"
+    return explain_start_failure(runtime.name, said)
 
 
 def has_monitor(directory: Path) -> bool:

@@ -33,6 +33,9 @@ RUNTIME = f"""#!{sys.executable} -ISE
 import os, sys
 option = {{name: sys.argv[sys.argv.index(name) + 1] for name in ("--log", "--pid-file", "--bundle")}}
 bundle = option["--bundle"]
+if os.path.exists(bundle + "/trips"):
+    print("no such namespace", file=sys.stderr)
+    sys.exit(1)
 if os.path.exists(bundle + "/refuses"):
     print("noise on stderr", file=sys.stderr)
     with open(option["--log"], "w") as file:
@@ -121,6 +124,15 @@ async def test_a_runtime_that_refuses(runtime: OciRuntime, threads: WorkerThread
     end = await ended(bundle)
     assert (end.kind, end.exit_code) == ("failed", 1)
     assert await asyncio.to_thread((bundle / "log").read_bytes) == b"", "the runtime's noise is not the container's"
+
+
+async def test_a_runtime_that_fails_before_it_has_a_log_is_heard(
+    runtime: OciRuntime, threads: WorkerThreads, bundle: Path
+) -> None:
+    await asyncio.to_thread((bundle / "trips").touch)
+    with pytest.raises(StartFailedError, match="runc: no such namespace"):
+        await start(runtime, threads, bundle, "")
+    assert await asyncio.to_thread((bundle / "log").read_bytes) == b""
 
 
 async def test_an_exit_code_that_somebody_else_took_is_unknown(
