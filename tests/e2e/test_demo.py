@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -13,8 +14,10 @@ pytestmark = pytest.mark.root
 COMMAND = [sys.executable, "-m", "pullet"]
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=110, check=False)
+def run(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, timeout=110, check=False, env=environment
+    )
 
 
 def test_the_five_cases_tell_themselves() -> None:
@@ -40,6 +43,17 @@ def test_the_five_cases_tell_themselves() -> None:
     why = dict(re.findall(r"^(nginx-\S+) +nginx:\S+ +(?:Always|IfNotPresent|Never) +(.+)$", said, re.MULTILINE))
     assert why["nginx-tag-present"] == "used the image on this machine, no registry was asked"
     assert why["nginx-always-present"].startswith("pulled in ")
+
+
+def test_a_machine_where_nothing_starts_is_no_success(tmp_path: Path) -> None:
+    crun = tmp_path / "crun"
+    crun.write_text("#!/bin/sh\necho 'this kernel is too old' >&2\nexit 1\n")
+    crun.chmod(0o755)
+    ran = run("demo", "--quick", environment={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    assert ran.returncode == 1, ran.stdout + ran.stderr
+    assert re.search(r"Warning +Failed +.*crun: this kernel is too old", ran.stdout)
+    assert "not every pod did what its policy promises" in ran.stderr
+    assert re.search(r"pod/nginx-tag-present should be Running and is \w+: .*this kernel is too old", ran.stderr)
 
 
 def test_older_releases_word_their_events_as_they_did(tmp_path: Path) -> None:

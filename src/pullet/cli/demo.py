@@ -27,6 +27,7 @@ from pullet.cli.options import need_root_user
 from pullet.cli.progress import PullDisplay
 from pullet.cli.run import create
 from pullet.cli.show import table
+from pullet.cli.verdict import Verdict
 from pullet.cli.watching import PodWatch
 from pullet.cli.why import explain, last_of_each
 from pullet.control.client import ControlClient
@@ -60,8 +61,12 @@ def command(kubernetes_version: str, *, quick: bool) -> None:
         archives = write_demo_archives(images, status["registry"])
         click.echo(f"  pushed into the registry: {', '.join(archives.pushed)}\n")
         cases = [case for case in CASES if not quick or case.family == "nginx"]
-        asyncio.run(_Demo(root, archives.archives).play(cases))
+        demo = _Demo(root, archives.archives)
+        asyncio.run(demo.play(cases))
         _show(root, cases)
+        if demo.surprises:
+            click.echo("error: not every pod did what its policy promises:\n" + "\n".join(demo.surprises), err=True)
+            raise SystemExit(1)
 
 
 class _Demo:
@@ -71,6 +76,7 @@ class _Demo:
         self._client = ControlClient(root)
         self._threads = WorkerThreads("demo", 1)
         self._display = PullDisplay(indent=" " * 9)
+        self.surprises: list[str] = []
 
     async def play(self, cases: list[Case]) -> None:
         api = await ApiClient.open(self._root / "kubeconfig", threads=self._threads, user_agent="pullet-demo")
@@ -100,7 +106,11 @@ class _Demo:
         body = pod_manifest(case)
         body["metadata"] |= {"name": f"{case.pod}-{moment}", "namespace": "default"}
         name = await create(api, Manifest("demo", PODS, body), self._display)
-        await self._watch(api, name).until_settled([name], timeout_seconds=SETTLE_SECONDS)
+        verdicts = await self._watch(api, name).until_settled([name], timeout_seconds=SETTLE_SECONDS)
+        found = verdicts.get(name, Verdict(name, "Pending", f"no decision within {SETTLE_SECONDS:g} s"))
+        expected = "ErrImageNeverPull" if (case.policy, moment) == ("Never", "absent") else "Running"
+        if found.status != expected:
+            self.surprises.append(f"  pod/{name} should be {expected} and is {found.status}: {found.problem}")
 
     async def _until_running(self, api: ApiClient, name: str) -> None:
         deadline = SystemClock().monotonic() + SETTLE_SECONDS
