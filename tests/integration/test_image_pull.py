@@ -5,32 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 import msgspec
 import pytest
+from tests.integration.image_world import ALICE, NGINX, open_service, push
 
-from pullet.base.redact import Secret
-from pullet.control.images import NodeImages
-from pullet.control.tag_advice import add_nearest_tags
 from pullet.cri.errors import CriError, FailedPreconditionError, NotFoundError
 from pullet.cri.extensions import LayerPhase, PullProgressUpdate, PullReport
-from pullet.cri.types import AuthConfig, ImageSpec
+from pullet.cri.types import ImageSpec
 from pullet.engine.image_service import EngineImageService
-from pullet.engine.pull_plan import LocalSource
 from pullet.kit.clock import SystemClock
 from pullet.oci import mediatype
 from pullet.oci.descriptor import Descriptor
 from pullet.oci.digest import Digest
-from pullet.oci.image_builder import BuiltImage, BuiltLayer, build_image, build_index
+from pullet.oci.image_builder import BuiltLayer, build_image, build_index
 from pullet.oci.image_config import ImageConfig, RootFS
 from pullet.oci.manifest import Manifest, encode_json
 from pullet.oci.platform import parse_platform
-from pullet.registry.client import RegistryClient
-from pullet.registry.hosts import HostsConfig, MirrorSettings
-from pullet.registry.settings import DownloadLimits, RegistrySettings, RetryLimits
-from pullet.registry.short_names import ShortNames
 from pullet.store.store import Store
 from pullet.testing.fake_registry import FakeRegistry
 from pullet.testing.images import as_docker, file_layer, plain_layer, tiny_image, zstd_layer
@@ -39,12 +31,6 @@ from pullet.testing.registry_faults import FakeAuth, Fault
 pytestmark = pytest.mark.root
 MISSING = f"sha256:{'0' * 64}"
 
-SETTINGS = RegistrySettings(
-    retry=RetryLimits(first_pause_seconds=0.01), download=DownloadLimits(max_resumes=2, progress_bytes=1000)
-)
-NGINX = ImageSpec("nginx:1.17.1")
-ALICE = AuthConfig(username="alice", password=Secret("s3cret"))
-
 
 @pytest.fixture
 def registry() -> Iterator[FakeRegistry]:
@@ -52,45 +38,10 @@ def registry() -> Iterator[FakeRegistry]:
         yield registry
 
 
-@asynccontextmanager
-async def open_service(
-    root: Path,
-    *registries: FakeRegistry,
-    local_source: LocalSource | None = None,
-    platform: str = "linux/amd64",
-    short_names: ShortNames | None = None,
-) -> AsyncIterator[EngineImageService]:
-    """An image service for which docker.io is served by the registries alone."""
-    mirror = MirrorSettings(endpoints=tuple(one.url for one in registries), is_exclusive=True)
-    stack = ExitStack()
-    try:
-        hosts = HostsConfig(mirrors={"docker.io": mirror}, short_names=short_names or ShortNames(None))
-        client = stack.enter_context(closing(RegistryClient(hosts, clock=SystemClock(), settings=SETTINGS)))
-        store = stack.enter_context(await asyncio.to_thread(Store.open, root, clock=SystemClock()))
-        async with asyncio.TaskGroup() as group:
-            service = EngineImageService(
-                store=store,
-                registry=client,
-                group=group,
-                clock=SystemClock(),
-                platform=parse_platform(platform),
-                local_source=local_source,
-            )
-            stack.callback(service.close)
-            yield service
-    finally:
-        await asyncio.to_thread(stack.close)
-
-
 @pytest.fixture
 async def service(tmp_path: Path, registry: FakeRegistry) -> AsyncIterator[EngineImageService]:
     async with open_service(tmp_path / "store", registry) as service:
         yield service
-
-
-def push(registry: FakeRegistry, image: BuiltImage, tag: str = "1.17.1", name: str = "nginx") -> BuiltImage:
-    registry.push(image, f"library/{name}", tag)
-    return image
 
 
 def noise(size: int) -> bytes:
@@ -493,96 +444,6 @@ class OneImage:
     def resolve(self, host: str, repository: str, identifier: str) -> Descriptor | None:
         found = (host, repository, identifier) == (self._host, "library/nginx", "1.17.1")
         return self._descriptor if found else None
-
-
-class TestNearestTags:
-    async def test_what_there_is_instead(self, service: EngineImageService, registry: FakeRegistry) -> None:
-        for tag in ("1.17.1", "1.17.2", "1.16", "stable"):
-            push(registry, tiny_image(), tag)
-        assert list(await service.nearest_tags(ImageSpec("nginx:1.17.5"), None)) == ["1.17.1", "1.17.2", "1.16"]
-        assert list(await service.nearest_tags(ImageSpec("nginx:1.17.1"), None)) == []
-        assert list(await service.nearest_tags(ImageSpec(f"nginx@{MISSING}"), None)) == []
-        assert registry.requests() == ["GET /v2/library/nginx/tags/list"] * 2
-
-    @pytest.mark.parametrize("fault", [Fault(status=401), Fault(status=404), Fault(body=b"<html>", status=200)])
-    async def test_it_never_fails(self, service: EngineImageService, registry: FakeRegistry, fault: Fault) -> None:
-        registry.inject(fault)
-        assert list(await service.nearest_tags(ImageSpec("nginx:1.17.5"), None)) == []
-        assert list(await service.nearest_tags(ImageSpec("Nginx:1.17.5"), None)) == []
-
-    async def test_who_asks_waits_no_longer_than_a_moment(
-        self, service: EngineImageService, registry: FakeRegistry
-    ) -> None:
-        registry.inject(Fault(delay_seconds=30))
-        async with asyncio.timeout(5):
-            assert list(await service.nearest_tags(ImageSpec("nginx:1.17.5"), None)) == []
-
-    async def test_the_pull_command_names_them(self, service: EngineImageService, registry: FakeRegistry) -> None:
-        push(registry, tiny_image())
-        images = NodeImages(images=service, clock=SystemClock())
-        with pytest.raises(NotFoundError) as caught:
-            [message async for message in images.pull("nginx:1.17.5")]
-        assert caught.value.next_step == (
-            "check the name and tag, or push the image; the nearest tags there are 1.17.1"
-        )
-
-    async def test_why_names_them_beside_the_newest_pass(
-        self, service: EngineImageService, registry: FakeRegistry
-    ) -> None:
-        push(registry, tiny_image())
-        text = 'Back-off pulling image "nginx:1.17.5": ErrImagePull: ...: docker.io/library/nginx:1.17.5: not found'
-        passes = [
-            {"container": "a", "image": "nginx:1.17.5", "error": text, "next_step": "check"},
-            {"container": "a", "image": "nginx:1.17.5", "error": text, "next_step": "check"},
-            {"container": "b", "image": "nginx:1.17.5", "error": text, "next_step": ""},
-            {"container": "c", "image": "nginx:1.17.6", "error": "no answer", "next_step": "wait"},
-        ]
-        await add_nearest_tags(passes, service)
-        sentence = "the nearest tags there are 1.17.1"
-        assert [one["next_step"] for one in passes] == [f"check; {sentence}", "check", sentence, "wait"]
-        assert len(registry.log) == 1
-
-
-class TestShortNames:
-    @pytest.fixture
-    async def service(self, tmp_path: Path, registry: FakeRegistry) -> AsyncIterator[EngineImageService]:
-        conf = tmp_path / "registries.conf"
-        conf.write_text(f'[aliases]\ncentos = "{registry.host}/team/centos"\n')
-        async with open_service(tmp_path / "store", registry, short_names=ShortNames(conf)) as service:
-            yield service
-
-    async def test_an_alias_is_what_is_pulled_and_found(
-        self, service: EngineImageService, registry: FakeRegistry
-    ) -> None:
-        image = tiny_image()
-        registry.push(image, "team/centos", "7")
-        assert await service.pull_image(ImageSpec("centos:7"), None) == image.config_digest
-        found = await service.image_status(ImageSpec("centos:7"))
-        assert found is not None
-        assert found.repo_tags == (f"{registry.host}/team/centos:7",)
-        await service.remove_image(ImageSpec("centos:7"))
-        assert await service.list_images() == []
-
-    @pytest.mark.parametrize("server", ["", "docker.io", "its own"])
-    async def test_a_credential_goes_where_it_was_meant_to(
-        self, service: EngineImageService, registry: FakeRegistry, server: str
-    ) -> None:
-        registry.push(tiny_image(), "team/centos", "7")
-        registry.auth = FakeAuth(scheme="basic", users={"alice": "s3cret"})
-        address = registry.host if server == "its own" else server
-        auth = AuthConfig(username="alice", password=Secret("s3cret"), server_address=address)
-        if server == "its own":
-            await service.pull_image(ImageSpec("centos:7"), auth)
-        else:
-            with pytest.raises(CriError, match="no basic auth credentials"):
-                await service.pull_image(ImageSpec("centos:7"), auth)
-            assert all("authorization" not in one.headers for one in registry.log)
-
-    async def test_a_wrong_file(self, service: EngineImageService, tmp_path: Path) -> None:
-        await asyncio.to_thread((tmp_path / "registries.conf").write_text, "[aliases")
-        with pytest.raises(CriError, match=r"registries\.conf: ") as caught:
-            await service.pull_image(ImageSpec("centos:7"), None)
-        assert caught.value.next_step == "correct the file or setting named above"
 
 
 async def test_what_is_in_the_store_crosses_no_network(tmp_path: Path, registry: FakeRegistry) -> None:

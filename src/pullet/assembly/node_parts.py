@@ -50,7 +50,7 @@ class NodeParts:
         async def why(namespace: str, pod: str, container: str) -> list[dict[str, Any]]:
             passes = await self.journal.passes(namespace, pod, container or None, limit=500)
             answer = [one.to_json() for one in passes]
-            await add_nearest_tags(answer, self.engine.images)
+            await add_nearest_tags(answer, self.engine.images, self.node.credentials_of)
             return answer
 
         images = NodeImages(images=self.engine.images, clock=clock, credentials=node_credentials(self.keyring))

@@ -15,6 +15,7 @@ from pullet.cri.services import ImageService
 from pullet.kit.clock import Clock
 from pullet.kit.tasks import one_error
 from pullet.oci.reference import Reference, apply_default_tag, parse_normalized
+from pullet.policy.wording import aggregate_errors
 
 PROGRESS_INTERVAL_SECONDS = 0.1
 
@@ -93,8 +94,8 @@ class NodeImages:
         )
 
     async def _run(self, wanted: str, reference: Reference, pull: _Pull) -> None:
-        candidates: list[AuthConfig | None] = [*await self._credentials(reference.repository)] or [None]
-        for auth in candidates:
+        credentials = await self._credentials(reference.repository)
+        for auth in credentials or (None,):
             try:
                 if isinstance(self._images, ReportingPull):
 
@@ -108,13 +109,20 @@ class NodeImages:
                 pull.errors.append(error)
             else:
                 return
-        raise await with_nearest_tags(pull.errors[-1], self._images, wanted, candidates[-1])
+        raise await with_nearest_tags(_as_one(pull.errors), self._images, wanted, credentials)
 
     def progress(self) -> list[ProgressMessage]:
         """Every pull under way on this node, now; nothing where the runtime does not tell."""
         if not isinstance(self._images, PullProgress):
             return []
         return [progress_message(update) for update in self._images.pull_progress()]
+
+
+def _as_one(errors: Sequence[CriError]) -> CriError:
+    """The failures of all credentials, worded as the kubelet words them; cause and next step are the last one's."""
+    last = errors[-1]
+    text = aggregate_errors(str(error) for error in errors)
+    return last if text == str(last) else CriError(text, cause=last.cause, next_step=last.next_step)
 
 
 def progress_message(update: PullProgressUpdate) -> ProgressMessage:

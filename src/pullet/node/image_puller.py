@@ -19,6 +19,7 @@ from pullet.cri.services import ImageService
 from pullet.cri.types import ImageSpec, PodSandboxConfig
 from pullet.kit.clock import Clock
 from pullet.policy.credential_match import TrackedCredential
+from pullet.policy.wording import aggregate_errors
 
 
 class PullFailedError(PulletError):
@@ -132,7 +133,7 @@ class ImagePuller:
                 continue
             outcome.credential = credential
             return
-        raise PullFailedError(aggregate([str(error) for error in errors]), errors=errors, outcome=outcome)
+        raise PullFailedError(aggregate_errors(str(error) for error in errors), errors=errors, outcome=outcome)
 
     async def _size(self, image_ref: str) -> int:
         if not image_ref:
@@ -142,9 +143,3 @@ class ImagePuller:
         except CriError:
             return 0
         return image.size_bytes if image is not None else 0
-
-
-def aggregate(texts: Sequence[str]) -> str:
-    """Several error texts as one: duplicates removed, more than one as `[a, b]` (spec 8.3)."""
-    distinct = list(dict.fromkeys(texts))
-    return distinct[0] if len(distinct) == 1 else f"[{', '.join(distinct)}]"

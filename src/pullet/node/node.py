@@ -18,15 +18,14 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from pullet.base.errors import PulletError
 from pullet.credentials.keyring import Keyring
 from pullet.cri.services import ImageService, RuntimeService
-from pullet.cri.types import VersionResponse
+from pullet.cri.types import AuthConfig, VersionResponse
 from pullet.kit.clock import Clock
 from pullet.kit.tasks import Supervisor
 from pullet.kit.worker_threads import WorkerThreads
-from pullet.kube.pod import PodView
 from pullet.kube.quantity import parse_quantity
-from pullet.kube.secret import SecretView
 from pullet.kubeclient.client import ApiClient
 from pullet.kubeclient.event_recorder import EventRecorder
 from pullet.node.active_deadlines import ActiveDeadlines
@@ -51,14 +50,14 @@ from pullet.node.node_health import HealthMonitor
 from pullet.node.node_status import NodeIdentity, NodeStatusUpdater
 from pullet.node.object_reader import ObjectReader
 from pullet.node.pleg import Pleg
-from pullet.node.pod_account import PodAccount
+from pullet.node.pod_account import credential_source
 from pullet.node.pod_cache import PodCache
 from pullet.node.pod_paths import PodPaths
 from pullet.node.pod_source import PodSource
 from pullet.node.pod_workers import PodWorkers
 from pullet.node.probe_workers import ProbeManager
 from pullet.node.probers import Prober
-from pullet.node.pull_manager import CredentialLookup, PullManager
+from pullet.node.pull_manager import PullManager
 from pullet.node.pull_records import PullRecords
 from pullet.node.runtime_manager import RuntimeManager
 from pullet.node.sandbox_config import ResolvConf, dns_config, parse_resolv_conf
@@ -70,7 +69,6 @@ from pullet.node.status_manager import StatusManager
 from pullet.node.sync_pod import PodSyncer
 from pullet.node.volume_payloads import PayloadSources
 from pullet.node.volumes import VolumeManager, unmount_below
-from pullet.policy.credential_match import TrackedCredential
 from pullet.policy.eviction import parse_thresholds
 from pullet.policy.image_gc import ImageGCPolicy
 from pullet.policy.pull_backoff import PullBackoff
@@ -81,20 +79,6 @@ from pullet.policy.wording import Wording
 log = logging.getLogger(__name__)
 
 RESTART_SECONDS = 1.0
-
-
-def _credential_source(
-    keyring: Keyring, api: ApiClient, tokens: ServiceAccountTokens
-) -> Callable[[PodView, Sequence[SecretView]], CredentialLookup]:
-    def for_pod(pod: PodView, secrets: Sequence[SecretView]) -> CredentialLookup:
-        account = PodAccount(pod=pod, api=api, tokens=tokens)
-
-        async def lookup(repository: str) -> Sequence[TrackedCredential]:
-            return await keyring.lookup(repository, pull_secrets=secrets, account=account)
-
-        return lookup
-
-    return for_pod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +92,7 @@ class NodeParts:
     cache: PodCache
     statuses: StatusManager
     workers: PodWorkers
+    syncer: PodSyncer
     source: PodSource
     pleg: Pleg
     housekeeping: Housekeeping
@@ -185,6 +170,21 @@ class Node:
     def pull_manager(self) -> PullManager | None:
         """The records of access; None before `run`, or while the feature is off."""
         return self._parts.pull_manager if self._parts is not None else None
+
+    async def credentials_of(self, pod_uid: str, repository: str) -> Sequence[AuthConfig]:
+        """What the pod would pull `repository` with now, first to be tried first.
+
+        Nothing for a pod that is not here (any more), nor where its credentials cannot be had.
+        """
+        pod = self._parts.workers.pods.get(pod_uid) if self._parts is not None else None
+        if self._parts is None or pod is None:
+            return ()
+        try:
+            lookup = await self._parts.syncer.credentials_of(pod)
+            return [credential.auth for credential in await lookup(repository)]
+        except PulletError as error:
+            log.info("credentials not to be had", extra={"pod": pod.description, "error": str(error)})
+            return ()
 
     def stop(self) -> None:
         """Ask `run()` to end."""
@@ -321,7 +321,7 @@ class Node:
             volumes=volumes,
             objects=objects,
             tokens=tokens,
-            credentials=_credential_source(self._keyring, self._api, tokens),
+            credentials=credential_source(self._keyring, self._api, tokens),
             probes=probes,
             events=recorder,
             wording=self._wording,
@@ -353,6 +353,7 @@ class Node:
             cache=cache,
             statuses=statuses,
             workers=workers,
+            syncer=syncer,
             source=source,
             pleg=Pleg(runtime=self._runtime, cache=cache, clock=clock, wake=wake),
             housekeeping=Housekeeping(

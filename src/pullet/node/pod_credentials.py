@@ -26,6 +26,12 @@ class PodCredentials:
     named: Sequence[str]
     secrets: Sequence[SecretView]
 
+    @property
+    def missing(self) -> list[str]:
+        """Pull secrets that could not be retrieved, in the pod's order."""
+        there = {secret.name for secret in self.secrets}
+        return [name for name in self.named if name not in there]
+
     async def __call__(self, repository: str) -> Sequence[TrackedCredential]:
         return await self.lookup(repository)
 

@@ -115,10 +115,9 @@ class PodSyncer:
             return True
         await self._check_network(pod)
         volumes = await self._mount(pod, status)
-        secrets = await self._pull_secrets(pod)
+        lookup = await self._credentials_told(pod)
         self._probes.add_pod(pod)
         actions = compute_pod_actions(pod, status, self._probes.verdicts(pod.uid))
-        lookup = PodCredentials(lookup=self._credentials(pod, secrets), named=pod.pull_secret_names, secrets=secrets)
         try:
             report = await self._manager.sync_pod(pod, status, actions, volumes=volumes, lookup=lookup)
         except CriError as error:
@@ -176,6 +175,16 @@ class PodSyncer:
         self._cache.forget(pod.uid)
         await self._threads.run(shutil.rmtree, self._paths.logs(pod), ignore_errors=True)
 
+    async def credentials_of(self, pod: PodView) -> PodCredentials:
+        """What the pod's images would be pulled with now."""
+        secrets: list[SecretView] = []
+        for name in pod.pull_secret_names:
+            try:
+                secrets.append(parse_secret(await self._objects.secret_object(pod.namespace, name)))
+            except (ContainerConfigError, ViewInvalidError) as error:
+                log.info("pull secret not to be had", extra={"pod": pod.description, "error": str(error)})
+        return PodCredentials(lookup=self._credentials(pod, secrets), named=pod.pull_secret_names, secrets=secrets)
+
     def refresh_status(self, pod: PodView, status: PodRuntimeStatus) -> None:
         """Write the status anew without a sync: a probe changed its mind."""
         self._write_status(pod, status)
@@ -231,20 +240,14 @@ class PodSyncer:
             self._events.event(pod.reference(), reasons.WARNING, reasons.FAILED_MOUNT, str(error))
             raise PodSyncError(str(error)) from error
 
-    async def _pull_secrets(self, pod: PodView) -> list[SecretView]:
-        secrets: list[SecretView] = []
-        missing: list[str] = []
-        for name in pod.pull_secret_names:
-            try:
-                secrets.append(parse_secret(await self._objects.secret_object(pod.namespace, name)))
-            except (ContainerConfigError, ViewInvalidError) as error:
-                log.info("pull secret not to be had", extra={"pod": pod.description, "error": str(error)})
-                missing.append(name)
-        if missing:
-            text = self._wording.pull_secrets_missing(missing)
+    async def _credentials_told(self, pod: PodView) -> PodCredentials:
+        """`credentials_of`, with an event about secrets that cannot be had."""
+        found = await self.credentials_of(pod)
+        if found.missing:
+            text = self._wording.pull_secrets_missing(found.missing)
             reason = reasons.FAILED_TO_RETRIEVE_IMAGE_PULL_SECRET
             self._events.event(pod.reference(), reasons.WARNING, reason, text)
-        return secrets
+        return found
 
     def _remember(self, pod: PodView, report: SyncReport) -> None:
         for name, error in report.starts.items():
