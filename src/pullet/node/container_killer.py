@@ -114,7 +114,7 @@ class ContainerKiller:
         async def run() -> None:
             nonlocal failure
             try:
-                await self._hooks.run(handler, container=container, container_id=container_id, pod_ip=pod_ip)
+                await self._hooks.run(handler, pod=pod, container=container, container_id=container_id, pod_ip=pod_ip)
             except HookFailedError as error:
                 failure = error
             limit.cancel()

@@ -199,7 +199,9 @@ class ContainerStarter:
             return
         pod_ip = context.pod_ips[0] if context.pod_ips else ""
         try:
-            await self._hooks.run(handler, container=container, container_id=container_id, pod_ip=pod_ip)
+            await self._hooks.run(
+                handler, pod=context.pod, container=container, container_id=container_id, pod_ip=pod_ip
+            )
         except HookFailedError as error:
             text = self._wording.post_start_hook_failed()
             self._event(context, container, reasons.WARNING, reasons.FAILED_POST_START_HOOK, text)

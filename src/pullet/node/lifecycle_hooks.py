@@ -1,18 +1,22 @@
-"""postStart and preStop: a command, a GET, a TCP connect or a pause.
+"""postStart and preStop: a command, a GET or a pause.
 
 Source: kubernetes pkg/kubelet/lifecycle/handlers.go.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pullet.base.errors import PulletError
+from pullet.base.quote import go_quote
 from pullet.cri.errors import CriError
 from pullet.cri.services import RuntimeService
 from pullet.kit.clock import Clock
-from pullet.kube.container import ContainerView, HTTPGetActionView, LifecycleHandlerView
-from pullet.node.http_get import HTTPGetError, http_get, insecure_tls
+from pullet.kube.container import ContainerView, LifecycleHandlerView
+from pullet.kube.pod import PodView
+from pullet.node.http_get import HTTPGetError, HTTPTarget, http_get
+from pullet.policy.wording import go_list
 
 
 class HookFailedError(PulletError):
@@ -28,38 +32,35 @@ class LifecycleHooks:
         self._runtime, self._clock = runtime, clock
 
     async def run(
-        self, handler: LifecycleHandlerView, *, container: ContainerView, container_id: str, pod_ip: str
+        self, handler: LifecycleHandlerView, *, pod: PodView, container: ContainerView, container_id: str, pod_ip: str
     ) -> None:
         """Run it to its end; the caller sets the time limit by cancelling.
 
         Raises:
-            HookFailedError: the command failed or the GET was not answered with success.
+            HookFailedError: the command failed or the GET got no answer; any answer is good, whatever its status.
         """
+        where = f"for Container {go_quote(container.name)} in Pod {go_quote(pod.description)} failed - error:"
         if handler.exec is not None:
-            try:
-                result = await self._runtime.exec_sync(container_id, handler.exec.command, 0)
-            except CriError as error:
-                raise HookFailedError(error.message) from error
-            if result.exit_code:
-                output = (result.stdout + result.stderr).decode("utf-8", "replace").strip()
-                raise HookFailedError(
-                    f"command {' '.join(handler.exec.command)!r} exited with {result.exit_code}: {output}"
-                )
+            await self._exec(handler.exec.command, container_id, where)
         elif handler.http_get is not None:
-            await self._get(handler.http_get, container, pod_ip)
+            try:
+                port = resolve_port(handler.http_get.port, container)
+                await http_get(HTTPTarget.of_action(handler.http_get, port=port, pod_ip=pod_ip))
+            except (HTTPGetError, HookFailedError) as error:
+                raise HookFailedError(f"HTTP lifecycle hook ({handler.http_get.path}) {where} {error}") from error
         elif handler.sleep is not None:
             await self._clock.sleep(handler.sleep.seconds)
 
-    async def _get(self, action: HTTPGetActionView, container: ContainerView, pod_ip: str) -> None:
-        port = resolve_port(action.port, container)
-        tls = insecure_tls() if action.scheme == "HTTPS" else None
-        headers = {header.name: header.value for header in action.http_headers}
+    async def _exec(self, command: Sequence[str], container_id: str, where: str) -> None:
+        hook = f"Exec lifecycle hook ({go_list(command)}) {where}"
         try:
-            answer = await http_get(action.host or pod_ip, port, action.path or "/", headers=headers, tls=tls)
-        except HTTPGetError as error:
-            raise HookFailedError(str(error)) from error
-        if not 200 <= answer.status < 400:
-            raise HookFailedError(f"HTTP hook answered {answer.status}")
+            result = await self._runtime.exec_sync(container_id, command, 0)
+        except CriError as error:
+            raise HookFailedError(f'{hook} {error.message}, message: ""') from error
+        if result.exit_code:
+            stderr, both = (text.decode("utf-8", "replace") for text in (result.stderr, result.stdout + result.stderr))
+            ended = f"command '{' '.join(command)}' exited with {result.exit_code}: {stderr}"
+            raise HookFailedError(f"{hook} {ended}, message: {go_quote(both)}")
 
 
 def resolve_port(port: int | str, container: ContainerView) -> int:

@@ -147,6 +147,9 @@ class ProbeManager:
         elif outcome.result is ProbeResult.UNKNOWN:
             text = self._wording.probe_errored(worker.type, outcome.output)
             self._events.event(reference, reasons.WARNING, reasons.UNHEALTHY, text)
+        elif outcome.is_warning:
+            text = self._wording.probe_warned(worker.type, outcome.output)
+            self._events.event(reference, reasons.WARNING, reasons.PROBE_WARNING, text)
         self._judge(worker, worker.state.observe(outcome.result, worker.probe))
 
     def _judge(self, worker: _Worker, state: ProbeState) -> None:

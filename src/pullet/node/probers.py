@@ -6,15 +6,17 @@ Source: kubernetes pkg/probe/{exec,http,tcp,grpc}, pkg/kubelet/prober/prober.go.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from pullet.cri.errors import CriError, DeadlineExceededError
 from pullet.cri.services import RuntimeService
 from pullet.kit.clock import Clock
-from pullet.kube.container import ContainerView, HTTPGetActionView, ProbeView
-from pullet.node.grpc_health import GRPCHealthError, check_grpc_health
-from pullet.node.http_get import HTTPGetError, http_get, insecure_tls
+from pullet.kube.container import ContainerView, GRPCActionView, ProbeView
+from pullet.node.grpc_health import GRPCHealthCheck, GRPCHealthError
+from pullet.node.http_get import HTTPGetError, HTTPTarget, authority, dial_text, http_get
 from pullet.node.lifecycle_hooks import HookFailedError, resolve_port
 from pullet.policy.probe_state import ProbeResult
 
@@ -23,10 +25,11 @@ MAX_OUTPUT = 10 << 10
 
 @dataclass(frozen=True, slots=True)
 class ProbeOutcome:
-    """What one probe found; `output` is shown in the event of a failure."""
+    """What one probe found; `output` is shown in the event of a failure or warning."""
 
     result: ProbeResult
     output: str = ""
+    is_warning: bool = False
 
 
 SUCCESS = ProbeOutcome(ProbeResult.SUCCESS)
@@ -42,86 +45,92 @@ class Prober:
         self, probe: ProbeView, *, container: ContainerView, container_id: str, pod_ip: str
     ) -> ProbeOutcome:
         """The outcome; UNKNOWN when the probe itself could not be carried out."""
+        limit = probe.timeout_seconds
         if probe.exec is not None:
-            return await self._exec(probe, container_id)
+            return await self._exec(probe.exec.command, container_id, limit)
+        try:
+            if probe.http_get is not None:
+                port = resolve_port(probe.http_get.port, container)
+                return await self._http(HTTPTarget.of_action(probe.http_get, port=port, pod_ip=pod_ip), limit)
+            if probe.tcp_socket is not None:
+                port = resolve_port(probe.tcp_socket.port, container)
+                return await self._tcp(probe.tcp_socket.host or pod_ip, port, limit)
+            if probe.grpc is not None:
+                return await self._grpc(probe.grpc, pod_ip, limit)
+        except HookFailedError as error:
+            return ProbeOutcome(ProbeResult.UNKNOWN, str(error))
+        return ProbeOutcome(ProbeResult.UNKNOWN, "missing probe handler")
+
+    async def _within(
+        self, seconds: float, work: Coroutine[Any, Any, ProbeOutcome], timeout_text: Callable[[], str]
+    ) -> ProbeOutcome:
+        """What the work gives, or a failure with that text when time is up."""
         outcome: list[ProbeOutcome] = []
 
         async def run() -> None:
-            outcome.append(await self._connect(probe, container, pod_ip))
+            outcome.append(await work)
             limit.cancel()
+
+        async def end_later() -> None:
+            await self._clock.sleep(seconds)
+            attempt.cancel()
 
         async with asyncio.TaskGroup() as group:
             attempt = group.create_task(run())
-            limit = group.create_task(self._cancel_later(attempt, probe.timeout_seconds))
-        return outcome[0] if outcome else _failure(_timeout_text(probe, pod_ip))
+            limit = group.create_task(end_later())
+        return outcome[0] if outcome else _failure(timeout_text())
 
-    async def _cancel_later(self, task: asyncio.Task[None], seconds: float) -> None:
-        await self._clock.sleep(seconds)
-        task.cancel()
-
-    async def _exec(self, probe: ProbeView, container_id: str) -> ProbeOutcome:
-        assert probe.exec is not None
-        command = probe.exec.command
+    async def _exec(self, command: Sequence[str], container_id: str, limit: int) -> ProbeOutcome:
         try:
-            answer = await self._runtime.exec_sync(container_id, command, probe.timeout_seconds)
+            answer = await self._runtime.exec_sync(container_id, command, limit)
         except DeadlineExceededError:
-            return _failure(f'command timed out: "{" ".join(command)}" timed out after {probe.timeout_seconds}s')
+            return _failure(f'command timed out: "{" ".join(command)}" timed out after {limit}s')
         except CriError as error:
             return ProbeOutcome(ProbeResult.UNKNOWN, str(error))
         output = (answer.stdout + answer.stderr)[:MAX_OUTPUT].decode("utf-8", "replace")
         return SUCCESS if answer.exit_code == 0 else _failure(output)
 
-    async def _connect(self, probe: ProbeView, container: ContainerView, pod_ip: str) -> ProbeOutcome:
-        try:
-            if probe.http_get is not None:
-                return await self._http(probe.http_get, container, pod_ip)
-            if probe.tcp_socket is not None:
-                host = probe.tcp_socket.host or pod_ip
-                return await self._tcp(host, resolve_port(probe.tcp_socket.port, container))
-            if probe.grpc is not None:
-                status = await check_grpc_health(pod_ip, probe.grpc.port, probe.grpc.service)
-                return SUCCESS if status == "SERVING" else _failure(f'service unhealthy (responded with "{status}")')
-        except HookFailedError as error:
-            return ProbeOutcome(ProbeResult.UNKNOWN, str(error))
-        except GRPCHealthError as error:
-            return _failure(str(error))
-        return SUCCESS
+    async def _http(self, target: HTTPTarget, limit: int) -> ProbeOutcome:
+        async def work() -> ProbeOutcome:
+            try:
+                answer = await http_get(target)
+            except HTTPGetError as error:
+                return _failure(str(error))
+            if 300 <= answer.status < 400:
+                text = f"Probe terminated redirects, Response body: {answer.body}"
+                return ProbeOutcome(ProbeResult.SUCCESS, text, is_warning=True)
+            if 200 <= answer.status < 300:
+                return SUCCESS
+            return _failure(f"HTTP probe failed with statuscode: {answer.status}")
 
-    @staticmethod
-    async def _http(action: HTTPGetActionView, container: ContainerView, pod_ip: str) -> ProbeOutcome:
-        port = resolve_port(action.port, container)
-        tls = insecure_tls() if action.scheme == "HTTPS" else None
-        headers = {header.name: header.value for header in action.http_headers}
-        try:
-            answer = await http_get(action.host or pod_ip, port, action.path or "/", headers=headers, tls=tls)
-        except HTTPGetError as error:
-            return _failure(str(error))
-        if 200 <= answer.status < 400:
+        text = f'Get "{target.url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
+        return await self._within(limit, work(), lambda: text)
+
+    async def _tcp(self, host: str, port: int, limit: int) -> ProbeOutcome:
+        async def work() -> ProbeOutcome:
+            try:
+                _, writer = await asyncio.open_connection(host, port)
+            except OSError as error:
+                return _failure(dial_text(host, port, error))
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
             return SUCCESS
-        return _failure(f"HTTP probe failed with statuscode: {answer.status}")
 
-    @staticmethod
-    async def _tcp(host: str, port: int) -> ProbeOutcome:
-        try:
-            _, writer = await asyncio.open_connection(host, port)
-        except OSError as error:
-            return _failure(f"dial tcp {host}:{port}: connect: {(error.strerror or str(error)).lower()}")
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-        return SUCCESS
+        return await self._within(limit, work(), lambda: f"dial tcp {authority(host, port)}: i/o timeout")
+
+    async def _grpc(self, action: GRPCActionView, host: str, limit: int) -> ProbeOutcome:
+        check = GRPCHealthCheck(host=host, port=action.port, service=action.service, timeout_seconds=limit)
+
+        async def work() -> ProbeOutcome:
+            try:
+                status = await check.run()
+            except GRPCHealthError as error:
+                return _failure(str(error))
+            return SUCCESS if status == "SERVING" else _failure(f'service unhealthy (responded with "{status}")')
+
+        return await self._within(limit, work(), lambda: check.timeout_text)
 
 
 def _failure(output: str) -> ProbeOutcome:
     return ProbeOutcome(ProbeResult.FAILURE, output)
-
-
-def _timeout_text(probe: ProbeView, pod_ip: str) -> str:
-    if probe.http_get is not None:
-        action = probe.http_get
-        url = f"{action.scheme.lower()}://{action.host or pod_ip}:{action.port}{action.path}"
-        return f'Get "{url}": context deadline exceeded (Client.Timeout exceeded while awaiting headers)'
-    if probe.grpc is not None:
-        return f'timeout: failed to connect service "{pod_ip}:{probe.grpc.port}" within {probe.timeout_seconds}s'
-    port = probe.tcp_socket.port if probe.tcp_socket is not None else ""
-    return f"dial tcp {pod_ip}:{port}: i/o timeout"

@@ -222,6 +222,10 @@ class Wording:
         """Warning/Unhealthy; `probe_type` is Liveness, Readiness or Startup."""
         return f"{probe_type} probe failed: {output}"
 
+    def probe_warned(self, probe_type: str, output: str) -> str:
+        """Warning/ProbeWarning: it succeeded, but somebody should look."""
+        return f"{probe_type} probe warning: {output}"
+
     def probe_errored(self, probe_type: str, error: str) -> str:
         """Warning/Unhealthy: the probe itself could not run."""
         return f"{probe_type} probe errored and resulted in unknown state: {error}"
