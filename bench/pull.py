@@ -30,7 +30,7 @@ from pathlib import Path
 from isal import isal_zlib
 
 from bench.images import CACHE, IMAGES, fetch_sources, generate
-from bench.pullers import Puller, install_missing, known_pullers
+from bench.pullers import Puller, install_missing, known_pullers, peers
 from bench.registry import Registry
 from pullet.store.mounts import unmount_all_below
 
@@ -126,7 +126,7 @@ def race(options: argparse.Namespace, pullers: list[Puller], images: list[str], 
                 with fresh_filesystem(options.fresh, options.fresh_size) as place:
                     root = place / "r"
                     try:
-                        puller.start(root, f"127.0.0.1:{registry.port}")
+                        puller.start(root)
                         pulls = [("cold", image), ("warm", image)]
                         if image in PARTIAL:
                             pulls.append(("last layer changed", PARTIAL[image]))
@@ -137,8 +137,7 @@ def race(options: argparse.Namespace, pullers: list[Puller], images: list[str], 
                         print(f"FAILED {error}", flush=True)
                         failed.add((puller.name, image))
                     finally:
-                        if puller.daemon is not None:
-                            puller.stop()
+                        puller.stop()
         print(f"run {run + 1} of {options.runs} done", flush=True)
     shutil.rmtree(logs)
     return rows
@@ -206,10 +205,14 @@ def report_limits(directory: Path) -> None:
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench pull", description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--images", default=",".join(IMAGES))
-    parser.add_argument("--pullers", default=",".join(known_pullers()))
-    parser.add_argument(
-        "--peer", action="append", default=[], metavar="NAME=COMMAND", help="{root}, {ref}, {host} are filled in"
-    )
+    parser.add_argument("--pullers", help="of those known, which; default: all")
+    parser.add_argument("--containerd2", type=Path, metavar="DIRECTORY", help="race containerd 2 from there as well")
+    for name, what in (
+        ("peer", "another tool; {root}, {ref}, {host} are filled in"),
+        ("daemon", "what a peer asks, run in the foreground; started before and ended after each run"),
+        ("ready", "succeeds when that daemon can be asked"),
+    ):
+        parser.add_argument(f"--{name}", action="append", default=[], metavar="NAME=COMMAND", help=what)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument(
         "--layout", type=Path, default=CACHE / "oci", help="an OCI layout with the images; made if need be"
@@ -223,11 +226,9 @@ def main(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     if os.geteuid():
         raise SystemExit("the pull race mounts file systems: run it as root")
-    pullers = [known_pullers()[name] for name in options.pullers.split(",") if name]
-    for peer in options.peer:
-        name, _, command = peer.partition("=")
-        pullers.append(Puller(name, command))
-    pullers = install_missing(pullers)
+    known = known_pullers(options.containerd2)
+    pullers = [known[name] for name in options.pullers.split(",") if name] if options.pullers else [*known.values()]
+    pullers = install_missing([*pullers, *peers(options.peer, options.daemon, options.ready)])
     images = options.images.split(",")
     wanted = [*images, *(PARTIAL[image] for image in images if image in PARTIAL)]
     print("preparing images", flush=True)

@@ -119,7 +119,7 @@ def main(argv: list[str]) -> None:
                 pulls = []
                 for run in range(options.runs):
                     with fresh_filesystem(options.fresh, "16G") as place:
-                        puller.start(place / "r", "")
+                        puller.start(place / "r")
                         pulls.append(measure(puller, registry, place / "r", name, kind, run, work / "log"))
                 tar_bytes = files * (BLOCK + -(-file_bytes // BLOCK) * BLOCK)
                 row = {
