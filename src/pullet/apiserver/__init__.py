@@ -8,8 +8,8 @@ managed_fields;
 objects: records, storage, watch_cache, strategies (what each kind does of its own), writing, reading, watching, rest
 (the verbs over HTTP), views (a kind under a second group);
 admission: admission_request, admission_chain, webhooks (who is called, what answers do), webhook_client;
-answers: representation, tables, printing, pod_printer, resource_printers, discovery, openapi, gnostic, version,
-metrics;
+answers: representation, tables, printing, pod_printer, resource_printers, inert_printers, discovery, openapi, gnostic,
+version, metrics;
 beside the verbs: subresources, scaling, evictions, reviews, node_proxy, node_client, stream_proxy (logs, exec, attach
 of a node).
 streams: upgrade (a connection taken over from HTTP), spdy (framing), spdy_session, spdy_streams, spdy_proxy (what old

@@ -20,6 +20,7 @@ from pullet.base.jsonvalue import JsonObject
 from pullet.kit.clock import Clock
 from pullet.kube import scheme
 from pullet.kube.field_error import aggregate_text, quote
+from pullet.kube.inert_kinds import PRIORITYCLASSES
 from pullet.kube.meta import NAME_SUFFIX_ALPHABET, annotations_of, is_deleting
 from pullet.kube.status import ForbiddenError, NotFoundError
 from pullet.policy import admission
@@ -139,7 +140,8 @@ class AdmissionChain:
             suffix = "".join(random.choices(NAME_SUFFIX_ALPHABET, k=5))
             admission.add_service_account(pod, account.obj, volume_suffix=suffix)
         admission.add_default_tolerations(pod)
-        missing = admission.add_priority(pod)
+        classes = {record.name: record.obj for record in self._storage.list(PRIORITYCLASSES.storage_key)}
+        missing = admission.add_priority(pod, classes)
         if missing:
             raise ForbiddenError.on(scheme.PODS, request.name, f"no PriorityClass with name {missing} was found")
 

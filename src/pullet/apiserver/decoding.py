@@ -32,15 +32,16 @@ _DEEP_YAML = re.compile(rb"[\[{]")
 # fields whose Go type is a pointer: their zero is a value, not an absence
 KEEPS_ZERO = frozenset(
     {
-        "activeDeadlineSeconds", "allocateLoadBalancerNodePorts", "allowPrivilegeEscalation",
+        "activeDeadlineSeconds", "allocateLoadBalancerNodePorts", "allowPrivilegeEscalation", "allowVolumeExpansion",
         "automountServiceAccountToken", "backoffLimit", "backoffLimitPerIndex", "blockOwnerDeletion", "completions",
         "controller", "defaultMode", "deletionGracePeriodSeconds", "enableServiceLinks", "exitCode",
-        "expirationSeconds", "failed", "fsGroup", "gracePeriodSeconds", "hostUsers", "immutable",
-        "leaseDurationSeconds", "leaseTransitions", "maxFailedIndexes", "maxSurge", "maxUnavailable", "minAvailable",
-        "mode", "optional", "orphanDependents", "parallelism", "partition", "priority", "privileged",
-        "progressDeadlineSeconds", "readOnlyRootFilesystem", "ready", "replicas", "revisionHistoryLimit", "runAsGroup",
-        "runAsNonRoot", "runAsUser", "serving", "setHostnameAsFQDN", "shareProcessNamespace", "start", "started",
-        "startingDeadlineSeconds", "storageClassName", "supplementalGroups", "suspend", "targetPort", "terminating",
+        "expirationSeconds", "failed", "failedJobsHistoryLimit", "fsGroup", "gracePeriodSeconds", "hostUsers",
+        "immutable", "leaseDurationSeconds", "leaseTransitions", "maxFailedIndexes", "maxSurge", "maxUnavailable",
+        "minAvailable", "minReplicas", "mode", "optional", "orphanDependents", "parallelism", "partition", "priority",
+        "privileged", "progressDeadlineSeconds", "readOnlyRootFilesystem", "ready", "replicas", "revisionHistoryLimit",
+        "runAsGroup", "runAsNonRoot", "runAsUser", "serving", "setHostnameAsFQDN", "shareProcessNamespace",
+        "stabilizationWindowSeconds", "start", "started", "startingDeadlineSeconds", "storageClassName",
+        "successfulJobsHistoryLimit", "supplementalGroups", "suspend", "targetPort", "terminating",
         "terminationGracePeriodSeconds", "timeoutSeconds", "tolerationSeconds", "ttlSecondsAfterFinished", "weight",
     }
 )  # fmt: skip

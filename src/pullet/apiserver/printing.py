@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ from pullet.base.jsonvalue import JsonObject
 from pullet.kube.duration import human_duration
 from pullet.kube.meta import metadata, parse_time
 
+Cells = Callable[[JsonObject, datetime], list[Any]]
 NONE = "<none>"
 UNKNOWN = "<unknown>"
 UNSET = "<unset>"

@@ -127,7 +127,7 @@ class _Decoder:
                 result.setdefault(field.name, {})[key] = item
                 continue
             item = self._value(value, field, depth)
-            if field.type == "message" and field.name not in properties and isinstance(item, dict):
+            if properties and field.type == "message" and field.name not in properties and isinstance(item, dict):
                 result |= item  # a struct that JSON inlines
             elif field.repeated:
                 result.setdefault(field.name, []).append(item)
@@ -136,6 +136,7 @@ class _Decoder:
         return result
 
     def _properties(self, name: str) -> JsonObject:
+        """The fields as JSON has them; none of a struct that is inlined itself, which has no definition."""
         definition = self._schemas.definitions.get(name.replace("k8s.io.", "io.k8s.", 1), {})
         found: JsonObject = definition.get("properties", {})
         return found

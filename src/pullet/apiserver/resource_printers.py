@@ -1,11 +1,11 @@
-"""The rows of every kind but pods: columns and cells by storage key.
+"""The rows of every kind that acts but pods: columns and cells by storage key.
 
 Source: kubernetes pkg/printers/internalversion/printers.go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from pullet.apiserver.printing import (
     NAME,
     NONE,
     UNKNOWN,
+    Cells,
     Column,
     age_of,
     container_texts,
@@ -25,7 +26,6 @@ from pullet.base.jsonvalue import JsonObject
 from pullet.kube import scheme
 from pullet.kube.meta import labels_of, name_of
 
-Cells = Callable[[JsonObject, datetime], list[Any]]
 _WIDE_TEMPLATE = (Column("Containers", priority=1), Column("Images", priority=1), Column("Selector", priority=1))
 _ROLE_PREFIX = "node-role.kubernetes.io/"
 

@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pullet.base.jsonvalue import JsonObject
-from pullet.kube import scheme
+from pullet.kube import inert_kinds, scheme
 from pullet.kube.field_error import FieldError
 from pullet.kube.meta import dns_label_problems, dns_subdomain_problems, path_segment_problems
 from pullet.kube.scheme import Resource
 from pullet.policy import (
     disruption,
+    inert_defaulting,
+    inert_validation,
     object_defaulting,
     object_validation,
     pod_defaulting,
@@ -57,6 +59,12 @@ class Strategy:
     spec_fields: Sequence[str] = ("spec",)  # a change of these bumps the generation
 
 
+_BINDING = Strategy(
+    default=inert_defaulting.default_binding,
+    validate=inert_validation.validate_binding,
+    validate_update=inert_validation.validate_binding_update,
+    name_problems=path_segment_problems,
+)
 STRATEGIES: dict[str, Strategy] = {
     scheme.PODS.storage_key: Strategy(
         default=pod_defaulting.default_pod,
@@ -140,6 +148,55 @@ STRATEGIES: dict[str, Strategy] = {
         prepare_create=object_defaulting.drop_status, validate=disruption.validate_budget
     ),
     scheme.CONTROLLERREVISIONS.storage_key: Strategy(name_problems=path_segment_problems),
+    inert_kinds.PERSISTENTVOLUMECLAIMS.storage_key: Strategy(
+        default=inert_defaulting.default_claim,
+        prepare_create=object_defaulting.drop_status,
+        validate=inert_validation.validate_claim,
+        validate_update=inert_validation.validate_claim_update,
+        returns_deleted=True,
+    ),
+    inert_kinds.PERSISTENTVOLUMES.storage_key: Strategy(
+        default=inert_defaulting.default_volume, prepare_create=object_defaulting.drop_status, returns_deleted=True
+    ),
+    inert_kinds.REPLICATIONCONTROLLERS.storage_key: Strategy(
+        default=inert_defaulting.default_replication_controller,
+        prepare_create=object_defaulting.drop_status,
+        validate=inert_validation.validate_replication_controller,
+    ),
+    inert_kinds.RESOURCEQUOTAS.storage_key: Strategy(
+        prepare_create=object_defaulting.drop_status, returns_deleted=True
+    ),
+    inert_kinds.HORIZONTALPODAUTOSCALERS.storage_key: Strategy(
+        default=inert_defaulting.default_autoscaler,
+        prepare_create=object_defaulting.drop_status,
+        validate=inert_validation.validate_autoscaler,
+    ),
+    inert_kinds.CRONJOBS.storage_key: Strategy(
+        default=inert_defaulting.default_cronjob,
+        prepare_create=object_defaulting.drop_status,
+        validate=inert_validation.validate_cronjob,
+    ),
+    inert_kinds.ENDPOINTSLICES.storage_key: Strategy(default=inert_defaulting.default_endpoint_slice),
+    inert_kinds.INGRESSES.storage_key: Strategy(
+        default=inert_defaulting.default_ingress,
+        prepare_create=object_defaulting.drop_status,
+        validate=inert_validation.validate_ingress,
+    ),
+    inert_kinds.NETWORKPOLICIES.storage_key: Strategy(default=inert_defaulting.default_network_policy),
+    inert_kinds.ROLES.storage_key: Strategy(name_problems=path_segment_problems),
+    inert_kinds.CLUSTERROLES.storage_key: Strategy(name_problems=path_segment_problems),
+    inert_kinds.ROLEBINDINGS.storage_key: _BINDING,
+    inert_kinds.CLUSTERROLEBINDINGS.storage_key: _BINDING,
+    inert_kinds.PRIORITYCLASSES.storage_key: Strategy(
+        default=inert_defaulting.default_priority_class,
+        validate=inert_validation.validate_priority_class,
+        validate_update=inert_validation.validate_priority_class_update,
+    ),
+    inert_kinds.STORAGECLASSES.storage_key: Strategy(
+        default=inert_defaulting.default_storage_class,
+        validate=inert_validation.validate_storage_class,
+        returns_deleted=True,
+    ),
 }
 _PLAIN = Strategy()
 

@@ -5,21 +5,20 @@ Source: kubernetes pkg/printers/internalversion/printers.go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pullet.apiserver.inert_printers import INERT_PRINTERS
 from pullet.apiserver.pod_printer import POD_COLUMNS, pod_cells
-from pullet.apiserver.printing import AGE, NAME, Column, age_of
+from pullet.apiserver.printing import AGE, NAME, Cells, Column, age_of
 from pullet.apiserver.resource_printers import PRINTERS
 from pullet.apiserver.views import view_of
 from pullet.base.jsonvalue import JsonObject
 from pullet.kube import scheme
 from pullet.kube.meta import name_of
 from pullet.kube.scheme import Resource
-
-Cells = Callable[[JsonObject, datetime], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ def _plain_cells(obj: JsonObject, now: datetime) -> list[Any]:
 
 _PRINTERS: dict[str, Printer] = {
     scheme.PODS.storage_key: Printer(POD_COLUMNS, pod_cells),
-    **{key: Printer(columns, cells) for key, (columns, cells) in PRINTERS.items()},
+    **{key: Printer(columns, cells) for key, (columns, cells) in (PRINTERS | INERT_PRINTERS).items()},
 }
 
 

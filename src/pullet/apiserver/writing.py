@@ -85,7 +85,7 @@ class Writer:
         if resource.has_generation:
             obj["metadata"]["generation"] = 1
         strategy.default(obj)
-        warnings = strategy.warnings(obj)
+        warnings = [*_inert_warnings(resource), *strategy.warnings(obj)]
         self._check(
             resource,
             obj,
@@ -300,6 +300,10 @@ class Writer:
             raise InvalidError.on(
                 resource.group, resource.kind, str(meta.get("name") or meta.get("generateName") or ""), errors
             )
+
+
+def _inert_warnings(resource: Resource) -> list[str]:
+    return [f"{resource.kind} is stored, but does nothing here: {resource.inert}"] if resource.inert else []
 
 
 def _keep_field(old: JsonObject, new: JsonObject, name: str) -> None:

@@ -27,7 +27,7 @@ from pullet.controllers.ownership import (
 from pullet.controllers.reconciler import Reconciler, Source
 from pullet.kit.clock import Clock
 from pullet.kube.meta import metadata, name_of, namespace_of, resource_version_of, uid_of
-from pullet.kube.scheme import EVENTS, EVENTS_V1, RESOURCES, Resource, resource_of
+from pullet.kube.scheme import EVENTS, RESOURCES, Resource, resource_of
 from pullet.kube.status import NotFoundError
 from pullet.kubeclient.client import ApiClient
 from pullet.kubeclient.object_cache import Change, Key
@@ -35,9 +35,10 @@ from pullet.kubeclient.reflector import Reflector
 
 log = logging.getLogger(__name__)
 
-# Events own nothing and are owned by nobody.
-_IGNORED = (EVENTS, EVENTS_V1)
-COLLECTED: tuple[Resource, ...] = tuple(row for row in RESOURCES if "watch" in row.verbs and row not in _IGNORED)
+# Events own nothing and are owned by nobody; a second view of a kind shows the same objects.
+COLLECTED: tuple[Resource, ...] = tuple(
+    row for row in RESOURCES if "watch" in row.verbs and row is not EVENTS and not row.storage
+)
 
 
 class GarbageCollector:

@@ -10,7 +10,7 @@ from pullet.controllers.informers import Informers
 from pullet.controllers.reconciler import Reconciler, Source, same_key
 from pullet.kit.clock import Clock
 from pullet.kube.meta import is_deleting, name_of
-from pullet.kube.scheme import EVENTS_V1, NAMESPACES, RESOURCES, Resource
+from pullet.kube.scheme import NAMESPACES, RESOURCES, Resource
 from pullet.kubeclient.client import ApiClient
 from pullet.kubeclient.object_cache import Key
 
@@ -18,7 +18,7 @@ _FINALIZER = "kubernetes"
 _RETRY_SECONDS = 0.2
 _RETRY_LIMIT_SECONDS = 5.0
 CONTENTS: tuple[Resource, ...] = tuple(
-    row for row in RESOURCES if row.namespaced and "deletecollection" in row.verbs and row is not EVENTS_V1
+    row for row in RESOURCES if row.namespaced and "deletecollection" in row.verbs and not row.storage
 )
 
 

@@ -95,14 +95,22 @@ def add_default_tolerations(pod: JsonObject) -> None:
 _PRIORITIES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
 
 
-def add_priority(pod: JsonObject) -> str:
-    """Priority and preemption policy; the name of a class that does not exist, or nothing."""
+def add_priority(pod: JsonObject, classes: Mapping[str, JsonObject]) -> str:
+    """Priority and preemption policy by the PriorityClasses; the name of a class that does not exist, or nothing.
+
+    Without a class the one marked `globalDefault` counts, the lowest if there are several.
+    """
     spec = pod["spec"]
     name = spec.get("priorityClassName") or ""
-    if name and name not in _PRIORITIES:
+    if not name:
+        defaults = [each for each in classes.values() if each.get("globalDefault")]
+        if defaults:
+            name = spec["priorityClassName"] = min(defaults, key=lambda each: each["value"])["metadata"]["name"]
+    if name and name not in _PRIORITIES and name not in classes:
         return str(name)
-    spec["priority"] = _PRIORITIES.get(name, 0)
-    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+    found = classes.get(name, {})
+    spec["priority"] = _PRIORITIES[name] if name in _PRIORITIES else found.get("value", 0)
+    spec.setdefault("preemptionPolicy", found.get("preemptionPolicy", "PreemptLowerPriority"))
     return ""
 
 

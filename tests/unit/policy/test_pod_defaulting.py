@@ -67,7 +67,7 @@ def test_the_stored_pod_is_that_of_a_real_server() -> None:
     one["spec"]["serviceAccountName"] = one["spec"]["serviceAccount"] = "default"
     add_service_account(one, {}, volume_suffix="8z4xh")
     add_default_tolerations(one)
-    assert add_priority(one) == ""
+    assert add_priority(one, {}) == ""
     spec = one["spec"]
     assert one["status"] == {"phase": "Pending", "qosClass": "BestEffort"}
     assert spec["containers"] == [
