@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import Any
@@ -57,7 +58,9 @@ def namespace(shared_node: Pullet, request: pytest.FixtureRequest) -> Iterator[s
     """A namespace of the test's own, with its ServiceAccount."""
     name = request.node.name.replace("_", "-")
     shared_node.kubectl("create", "namespace", name).ok()
-    shared_node.kubectl("wait", "--for=jsonpath={.metadata.name}=default", "sa/default", namespace=name).ok()
+    deadline = time.monotonic() + 60
+    while shared_node.kubectl("get", "serviceaccount", "default", namespace=name).code != 0:
+        assert time.monotonic() < deadline, "the namespace got no ServiceAccount"
     yield name
     shared_node.kubectl("delete", "namespace", name, "--wait=false").ok()
 
