@@ -7,6 +7,7 @@ here (pushed images, or with keepCompressedBlobs), the archive holds the origina
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import tarfile
@@ -22,6 +23,7 @@ from pullet.oci import mediatype
 from pullet.oci.descriptor import Descriptor
 from pullet.oci.digest import DiffID, Digest, ImageID
 from pullet.oci.manifest import Index, Manifest, encode_json
+from pullet.store.errors import StoreError
 from pullet.store.images import ImageRecord
 from pullet.store.layer_form import TarSource
 from pullet.store.store import Store
@@ -35,7 +37,7 @@ def write_archive(
     """Write (full name, image) pairs to a new file at `path`; left behind on failure: nothing. Blocking.
 
     Raises:
-        ContentNotFoundError, StoreError: a part is not here, or this form of layer keeps no tar.
+        ContentNotFoundError, StoreError: a part is not here, or damaged.
         StoppedError.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -53,14 +55,24 @@ def write_archive(
 
 
 class _Checked(io.RawIOBase):
-    """A layer's tar as the file object that tarfile copies from, stopping when asked to."""
+    """A layer's tar as the file object that tarfile copies from: hashed, stopping when asked to."""
 
-    def __init__(self, source: TarSource, stop: StopFlag) -> None:
-        self._source, self._stop = source, stop
+    def __init__(self, source: TarSource, diff_id: DiffID, stop: StopFlag) -> None:
+        self._source, self._diff_id, self._stop = source, diff_id, stop
+        self._hash = hashlib.new(Digest(diff_id).algorithm)
 
     def read(self, size: int = -1) -> bytes:
         self._stop.check()
-        return self._source.read(size)
+        data = self._source.read(size)
+        self._hash.update(data)
+        return data
+
+    def check(self) -> None:
+        """All was read: is it the layer?"""
+        if self._hash.hexdigest() != Digest(self._diff_id).hex:
+            raise StoreError(
+                f"layer {self._diff_id} is damaged on the disk and was not exported: `pullet store check --repair`"
+            )
 
 
 class _Writer:
@@ -135,7 +147,9 @@ class _Writer:
                 self._written.add(name)
                 member = tarfile.TarInfo(name)
                 member.size = source.size_bytes
-                self._archive.addfile(member, _Checked(source, self._stop))
+                tar = _Checked(source, diff_id, self._stop)
+                self._archive.addfile(member, tar)
+                tar.check()
             return source.size_bytes
         finally:
             source.close()

@@ -74,7 +74,7 @@ class Checker:
 
     def _corrupt(self, *, repair: bool) -> Iterator[Finding]:
         for diff_id, _, _ in self._layers.list():
-            if self._layers.get(diff_id) is None or self._layers.verify(diff_id) is False:
+            if self._layers.get(diff_id) is None or not self._layers.verify(diff_id):
                 if repair:
                     self._layers.remove(diff_id)
                 detail = "its bytes do not give its DiffID any more"

@@ -21,8 +21,10 @@ _DIRECTORY: Final = os.O_PATH | os.O_DIRECTORY
 class DirectoryCache:
     """Looks directories up by the path a tar gives. Each comes with its real path, links on the way followed."""
 
-    def __init__(self, root: int, *, on_made: Callable[[bytes, bool], None]) -> None:
-        self._root, self._on_made = root, on_made
+    def __init__(
+        self, root: int, *, on_made: Callable[[bytes, bool], None], take_away: Callable[[bytes], None]
+    ) -> None:
+        self._root, self._on_made, self._take_away = root, on_made, take_away
         self._root_path = os.readlink(path_of(root))
         self._is_stale = False
         self._open: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
@@ -87,26 +89,39 @@ class DirectoryCache:
         return descriptor, real
 
     def _directory(self, path: bytes, hops: int) -> tuple[int, bytes]:
-        found = self._look(path)
-        if found is not None:
-            return found
-        above, _, name = path.rpartition(b"/")
+        """The directory at `path`, made from the nearest one above that is there. Recursion is over links alone."""
         if hops > _MAX_HOPS:
             raise LayerEntryError(path, "too many levels of symbolic links")
-        parent, real = self._directory(above, hops)
+        above, missing = path, list[bytes]()
+        while (found := self._look(above)) is None:
+            above, _, name = above.rpartition(b"/")
+            missing.append(name)
+        while missing:
+            name = missing.pop()
+            above = above + b"/" + name if above else name
+            found = self._make(found, name, above, hops)
+        return found
+
+    def _make(self, parent: tuple[int, bytes], name: bytes, path: bytes, hops: int) -> tuple[int, bytes]:
+        """The directory `name` in `parent`, reached by `path`; where it is a link, the directory that leads to."""
+        descriptor, real = parent
+        made = real + b"/" + name if real else name
         is_opaque = False
         try:
-            status = os.lstat(name, dir_fd=parent)
+            status = os.lstat(name, dir_fd=descriptor)
         except FileNotFoundError:
             pass
         else:
+            if stat.S_ISDIR(status.st_mode):
+                found = self._look(path)
+                assert found is not None
+                return found
             if stat.S_ISLNK(status.st_mode):
-                target = os.readlink(name, dir_fd=parent)
+                target = os.readlink(name, dir_fd=descriptor)
                 return self._directory(_join(b"" if target.startswith(b"/") else real, target), hops + 1)
-            os.unlink(name, dir_fd=parent)  # a file where a directory must be; a directory would have been found
+            self._take_away(made)  # a file where a directory must be
             is_opaque = True
-        os.mkdir(name, 0o755, dir_fd=parent)
-        made = real + b"/" + name if real else name
+        os.mkdir(name, 0o755, dir_fd=descriptor)
         self._on_made(made, is_opaque)
         found = self._look(path)
         assert found is not None

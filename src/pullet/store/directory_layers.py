@@ -1,22 +1,30 @@
-"""Layers as extracted trees, `trees/sha256/<hex>`: for kernels and file systems that cannot mount EROFS files."""
+"""Layers as extracted trees, `trees/sha256/<hex>/tree`: for kernels and file systems that cannot mount EROFS files.
+
+Beside the tree lies what it does not keep of its tar (see `tar_record`), so that the tar comes back byte for byte and
+the layer can be verified against its DiffID here too.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import itertools
 import os
-import shutil
+import stat
 from collections.abc import Collection
 from pathlib import Path
 
 from pullet.kit import faults
-from pullet.oci.digest import DiffID
+from pullet.oci.digest import DiffID, Digest
 from pullet.store.errors import StoreError, disk_full_named
 from pullet.store.extract import TreeExtractor
-from pullet.store.layer_form import TarSource, detach_into, layer_path, sweep_names
+from pullet.store.layer_form import detach_into, layer_path, sweep_names
 from pullet.store.layer_records import Layer, LayerForm
+from pullet.store.safe_paths import directories_below, path_of, remove_tree
 from pullet.store.settings import UnpackLimits
+from pullet.store.tar_record import TREE, RecordedTar
 
+_READ_BYTES = 1 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -41,13 +49,21 @@ class DirectoryLayers:
         """An empty tree in the temporary directory."""
         return DirectoryLayerWriter(self._temporary / f"{os.getpid()}.{next(self._numbers)}", self, self._limits)
 
-    def open_tar(self, layer: Layer) -> TarSource:
-        """Not kept in this form."""
-        raise StoreError(f"layer {layer.diff_id} lies here as an extracted directory, its tar was not kept")
+    def open_tar(self, layer: Layer) -> RecordedTar:
+        """The tar, put together from the record and the files."""
+        return RecordedTar(layer.path, layer.tar_bytes)
 
-    def verify(self, layer: Layer) -> bool | None:
-        """A tree cannot tell: None, or False when it is gone."""
-        return None if layer.path.is_dir() else False
+    def verify(self, layer: Layer) -> bool:
+        """Put the tar together and hash it against the DiffID; look at every entry's metadata."""
+        digest = hashlib.new(Digest(layer.diff_id).algorithm)
+        try:
+            with self.open_tar(layer) as tar:
+                while data := tar.read(_READ_BYTES):
+                    digest.update(data)
+                looks, _ = _survey(layer.path / TREE)
+                return digest.hexdigest() == Digest(layer.diff_id).hex and looks == tar.fingerprint
+        except (OSError, StoreError):
+            return False
 
     def sync(self, layer: Layer) -> None:
         """syncfs: a tree has too many files for one fsync each."""
@@ -65,7 +81,7 @@ class DirectoryLayers:
 
     def dispose(self, path: Path) -> None:
         """Remove the tree."""
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path)
 
     def sweep(self, known: Collection[str]) -> int:
         """Remove unfinished and unknown trees."""
@@ -98,7 +114,8 @@ class DirectoryLayerWriter:
         """Set the times of directories, rename into place."""
         with disk_full_named(self._layers.root):
             needs = self._extractor.finish()
-            self._extractor.close()
+            fingerprint, disk_bytes = _survey(self._path / TREE)
+            self._extractor.seal(fingerprint)
             faults.hit("layer.metadata")
             target = self._layers.path(diff_id)
             faults.hit("layer.rename")
@@ -108,7 +125,7 @@ class DirectoryLayerWriter:
             form=LayerForm.DIRECTORY,
             path=target,
             tar_bytes=self._tar_bytes,
-            disk_bytes=_allocated(target),
+            disk_bytes=disk_bytes,
             needs=needs,
         )
 
@@ -118,16 +135,33 @@ class DirectoryLayerWriter:
         self._layers.dispose(self._path)
 
 
-def _allocated(directory: Path) -> int:
-    """Bytes allocated below `directory`; a file with several names counts once."""
-    size, seen, stack = 0, set[int](), [os.fspath(directory)]
-    while stack:
-        with os.scandir(stack.pop()) as entries:
-            for entry in entries:
+def _survey(directory: Path) -> tuple[bytes, int]:
+    """What every entry below `directory` looks like, as one hash, and the bytes allocated for all (each file once)."""
+    digest, size, seen = hashlib.sha256(), 0, set[int]()
+    root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for path, descriptor, entries in directories_below(root):
+            digest.update(b"%s\0%r" % (path, _attributes(path_of(descriptor))))
+            for entry in sorted(entries, key=lambda entry: entry.name):
                 status = entry.stat(follow_symlinks=False)
-                if status.st_ino not in seen:
+                digest.update(_looks(entry, status))
+                if status.st_nlink == 1 or status.st_ino not in seen:
                     seen.add(status.st_ino)
                     size += status.st_blocks * 512
-                if entry.is_dir(follow_symlinks=False):
-                    stack.append(entry.path)
-    return size
+    finally:
+        os.close(root)
+    return digest.digest(), size
+
+
+def _looks(entry: os.DirEntry[bytes], status: os.stat_result) -> bytes:
+    """One line; a file's content is the business of the DiffID."""
+    more: object = status.st_mtime_ns
+    if stat.S_ISLNK(status.st_mode):
+        more = os.readlink(entry.path)
+    elif not stat.S_ISDIR(status.st_mode):
+        more = status.st_rdev, status.st_nlink, status.st_size, status.st_mtime_ns, _attributes(entry.path)
+    return b"%s\0%o %d %d %r\n" % (entry.name, status.st_mode, status.st_uid, status.st_gid, more)
+
+
+def _attributes(path: bytes) -> list[tuple[str, bytes]]:
+    return [(name, os.getxattr(path, name)) for name in sorted(os.listxattr(path))]

@@ -14,10 +14,11 @@ from pullet.oci.digest import DiffID, Digest
 from pullet.oci.layer_entry import LayerEntryError
 from pullet.store.erofs_image import SUPERBLOCK_AT, build_image
 from pullet.store.errors import disk_full_named
-from pullet.store.layer_form import TarSource, detach_into, layer_path, sweep_names
+from pullet.store.layer_form import detach_into, layer_path, sweep_names
 from pullet.store.layer_records import Layer, LayerForm
 from pullet.store.layer_tree import DATA_START, LayerTree, Node
 from pullet.store.settings import UnpackLimits
+from pullet.store.sparse_files import is_zero_outside
 from pullet.store.sparse_pieces import ChunkMap, lay_out
 from pullet.store.tar_stream import TarMember, TarWalker
 
@@ -45,11 +46,11 @@ class ErofsLayers:
         """A new file in the temporary directory."""
         return ErofsLayerWriter(self._temporary / f"{os.getpid()}.{next(self._numbers)}", self, self._limits)
 
-    def open_tar(self, layer: Layer) -> TarSource:
+    def open_tar(self, layer: Layer) -> FileStretch:
         """The tar, as it came."""
-        return TarSource(layer.path, DATA_START, layer.tar_bytes)
+        return FileStretch(layer.path, DATA_START, layer.tar_bytes)
 
-    def verify(self, layer: Layer) -> bool | None:
+    def verify(self, layer: Layer) -> bool:
         """Hash the tar inside against the DiffID, and build the metadata anew from it to compare with what is there."""
         digest = hashlib.new(Digest(layer.diff_id).algorithm)
         tree = LayerTree()
@@ -67,15 +68,22 @@ class ErofsLayers:
             return False
 
     def _metadata_matches(self, layer: Layer, tree: LayerTree) -> bool:
+        """Whether the file holds what is built of `tree`, nothing but zeros besides, and ends where it should."""
         tree.finish()
         with layer.path.open("rb") as file:
-            chunks, data_end = _lay_out_all(file.fileno(), tree, layer.tar_bytes, is_check=True)
+            descriptor = file.fileno()
+            right = [(DATA_START, DATA_START + layer.tar_bytes)]
+            chunks, data_end = _lay_out_all(descriptor, tree, layer.tar_bytes, checked=right)
             image = build_image(tree, data_end, chunks)
-            file.seek(SUPERBLOCK_AT)
-            if file.read(len(image.superblock)) != image.superblock:
+            parts: list[tuple[int, bytes | bytearray]] = [(SUPERBLOCK_AT, image.superblock)]
+            at = image.metadata_at
+            for part in image.metadata:
+                parts.append((at, part))
+                at += len(part)
+            if any(os.pread(descriptor, len(part), at) != part for at, part in parts):
                 return False
-            file.seek(image.metadata_at)
-            return all(file.read(len(part)) == part for part in image.metadata)
+            right += [(at, at + len(part)) for at, part in parts]
+            return image.total_bytes == os.fstat(descriptor).st_size and is_zero_outside(descriptor, right)
 
     def sync(self, layer: Layer) -> None:
         """Fsync the file and its directory."""
@@ -101,6 +109,34 @@ class ErofsLayers:
             path.unlink()
             count += 1
         return count + sweep_names(self.root, known, Path.unlink)
+
+
+class FileStretch:
+    """A stretch of a file, read as a stream: the tar inside a layer file."""
+
+    def __init__(self, path: Path, start: int, size_bytes: int) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._at, self._end = start, start + size_bytes
+        self.size_bytes = size_bytes
+
+    def read(self, count: int = -1) -> bytes:
+        """`count` bytes (all that is left when negative), fewer only at the end."""
+        left = self._end - self._at
+        data = os.pread(self._fd, left if count < 0 else min(count, left), self._at)
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> FileStretch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class ErofsLayerWriter:
@@ -167,12 +203,12 @@ class ErofsLayerWriter:
 
 
 def _lay_out_all(
-    descriptor: int, tree: LayerTree, data_end: int, *, is_check: bool = False
+    descriptor: int, tree: LayerTree, data_end: int, *, checked: list[tuple[int, int]] | None = None
 ) -> tuple[dict[int, ChunkMap], int]:
     """The chunk maps of all sparse files, by id() of their nodes, and where the data ends now."""
     chunks: dict[int, ChunkMap] = {}
     for directory in tree.directories():
         for child in directory.children.values():
             if isinstance(child, Node) and isinstance(child.payload, TarMember) and id(child) not in chunks:
-                chunks[id(child)], data_end = lay_out(descriptor, child.payload, data_end, is_check=is_check)
+                chunks[id(child)], data_end = lay_out(descriptor, child.payload, data_end, checked=checked)
     return chunks, data_end

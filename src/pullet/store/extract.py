@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -20,8 +19,10 @@ from pullet.oci.layer_entry import LayerEntryError, Marker, parse_whiteout
 from pullet.store import tar_stream
 from pullet.store.directory_cache import DirectoryCache
 from pullet.store.layer_records import LayerNeeds, RootMetadata
+from pullet.store.layer_tree import REPLACES_ITS_TARGET
 from pullet.store.safe_paths import path_of
 from pullet.store.settings import UnpackLimits
+from pullet.store.tar_record import TREE, TarRecorder
 from pullet.store.tar_stream import TarMember, TarWalker
 
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -33,12 +34,17 @@ _NODE_BITS: Final = {
 
 
 class TreeExtractor:
-    """A TarSink over an empty directory. Feed the tar through `walk`, then `finish`."""
+    """A TarSink that makes `root`/tree and a record of the tar. Feed it through `walk`, then `finish` and `seal`."""
 
     def __init__(self, root: Path, limits: UnpackLimits, *, overlay_prefix: str = "trusted.overlay.") -> None:
         self._walker = TarWalker(self, limits)
-        self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._directories = DirectoryCache(self._root_fd, on_made=self._note_implied)
+        (root / TREE).mkdir(mode=0o755)
+        self._recorder = TarRecorder(root)
+        self._recorded = 0  # bytes of the tar
+        self._root_fd = os.open(root / TREE, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._directories = DirectoryCache(
+            self._root_fd, on_made=self._note_implied, take_away=self._recorder.take_away
+        )
         self._opaque = f"{overlay_prefix}opaque"
         self._origin = f"{overlay_prefix}origin"
         self._umask = _read_umask()
@@ -60,11 +66,19 @@ class TreeExtractor:
         if self._file is not None:
             self._pour(self._file, 0)
         self._walker.feed(data)
+        self._record_until(self._fed)
+
+    def _record_until(self, end: int) -> None:
+        """What came since the last file's data is recorded as it is."""
+        if self._recorded < end:
+            self._recorder.literal(self._chunk[self._recorded - self._chunk_at : end - self._chunk_at])
+            self._recorded = end
 
     def finish(self) -> LayerNeeds:
         """The tar is over: late links, times of directories; says what only the layers below can tell."""
         self._walker.finish()
-        lower_links = tuple((path, target) for path, target in self._late.items() if not self._try_link(path, target))
+        late = tuple(self._late.items())
+        lower_links = tuple((path, target) for path, target in late if not self._try_link(path, target))
         for path, _ in lower_links:
             self._directories.parent(path)
         self._mark_whiteouts()
@@ -82,8 +96,14 @@ class TreeExtractor:
             is_root_opaque=self._is_root_opaque,
         )
 
+    def seal(self, fingerprint: bytes) -> None:
+        """Complete the record: the finished tree looks like this. Closes everything."""
+        self._recorder.finish(fingerprint)
+        self.close()
+
     def close(self) -> None:
         """Close every descriptor."""
+        self._recorder.close()
         if self._file is not None:
             os.close(self._file.descriptor)
             self._file = None
@@ -130,7 +150,7 @@ class TreeExtractor:
             self._add_directory(parent, real, name, member)
         elif member.type == tar_stream.HARD_LINK:
             if not self._try_link(path, member.link):
-                self._take_away(parent, real, name)
+                self._take_away(real)
                 self._late[real] = member.link
         else:
             self._add_other(parent, real, name, member)
@@ -141,7 +161,7 @@ class TreeExtractor:
         try:
             descriptor = os.open(name, _CREATE, mode & 0o777, dir_fd=parent)
         except FileExistsError:
-            self._take_away(parent, real, name)
+            self._take_away(real)
             descriptor = os.open(name, _CREATE, mode & 0o777, dir_fd=parent)
         try:
             if member.uid or member.gid:
@@ -155,6 +175,10 @@ class TreeExtractor:
             raise
         moment = member.mtime * 1_000_000_000 + member.nanoseconds
         pieces = member.sparse if member.sparse is not None else ((0, member.size),)
+        if member.size:
+            self._record_until(member.offset)
+            self._recorder.data(real, pieces)
+            self._recorded = member.offset + member.stored_bytes
         self._pour(_OpenFile(descriptor, moment, pieces, member), member.offset - self._chunk_at)
 
     def _pour(self, file: _OpenFile, at: int) -> None:
@@ -180,7 +204,7 @@ class TreeExtractor:
             os.mkdir(name, 0o700, dir_fd=parent)
         except FileExistsError:
             if not stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
-                self._take_away(parent, real, name)
+                self._take_away(real)
                 os.mkdir(name, 0o700, dir_fd=parent)
                 is_opaque = True
         self._implied.discard(real)
@@ -199,7 +223,7 @@ class TreeExtractor:
         """Symbolic links, devices, fifos."""
         if member.type == tar_stream.CHARACTER and member.major == member.minor == 0:
             return  # overlayfs would take it for a whiteout; the device does not exist
-        self._take_away(parent, real, name)
+        self._take_away(real)
         if member.type == tar_stream.SYMLINK:
             os.symlink(member.link, name, dir_fd=parent)
             self._directories.forget()  # a link may now be on the way of a directory looked up before
@@ -235,8 +259,12 @@ class TreeExtractor:
                 there = os.lstat(name, dir_fd=parent)
                 if (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino):
                     return True
-                self._take_away(parent, real, name)
-            os.link(target_name, name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
+                self._take_away(real)
+            self._recorder.linked(status.st_ino, found[1])
+            try:
+                os.link(target_name, name, src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False)
+            except FileNotFoundError as error:
+                raise LayerEntryError(path, REPLACES_ITS_TARGET) from error
         finally:
             os.close(source)
         return True
@@ -293,27 +321,22 @@ class TreeExtractor:
     # -- the tree
     def _note_implied(self, real: bytes, is_opaque: bool) -> None:
         self._implied.add(real)
+        self._late.pop(real, None)
         self._metadata[real] = (0, 0o755)
         if is_opaque:
             with self._directories.opened(real) as descriptor:
                 os.setxattr(path_of(descriptor), self._opaque, b"y")
 
-    def _take_away(self, parent: int, real: bytes, name: bytes) -> None:
+    def _take_away(self, real: bytes) -> None:
         """Remove what is there, with all below it."""
-        try:
-            os.unlink(name, dir_fd=parent)
-            return
-        except FileNotFoundError:
-            return
-        except (IsADirectoryError, PermissionError):
-            pass
-        shutil.rmtree(name, dir_fd=parent)
-        self._directories.forget()
-        prefix = real + b"/"
-        for known in (self._metadata, self._late):
-            for path in [path for path in known if path == real or path.startswith(prefix)]:
-                del known[path]
-        self._implied = {path for path in self._implied if path != real and not path.startswith(prefix)}
+        self._recorder.take_away(real)
+        if real in self._metadata:  # a directory
+            self._directories.forget()
+            prefix = real + b"/"
+            for known in (self._metadata, self._late):
+                for path in [path for path in known if path == real or path.startswith(prefix)]:
+                    del known[path]
+            self._implied = {path for path in self._implied if path != real and not path.startswith(prefix)}
 
 
 class _OpenFile:

@@ -7,38 +7,28 @@ import threading
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from pullet.oci.digest import DiffID, Digest
 from pullet.store.layer_records import Layer, LayerForm
 
 
-class TarSource:
-    """A stretch of a file, read as a stream: the tar inside a layer file."""
+class TarSource(Protocol):
+    """The exact tar of a layer as a stream. Raises StoreError where its layer is damaged beyond reading."""
 
-    def __init__(self, path: Path, start: int, size_bytes: int) -> None:
-        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._at, self._end = start, start + size_bytes
-        self.size_bytes = size_bytes
+    size_bytes: int
 
     def read(self, count: int = -1) -> bytes:
-        """Up to `count` bytes (all that is left when negative); empty at the end."""
-        left = self._end - self._at
-        data = os.pread(self._fd, left if count < 0 else min(count, left), self._at)
-        self._at += len(data)
-        return data
+        """`count` bytes (all that is left when negative), fewer only at the end."""
+        ...
 
     def close(self) -> None:
-        """Close the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Close its files."""
+        ...
 
-    def __enter__(self) -> TarSource:
-        return self
+    def __enter__(self) -> Self: ...
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, *_: object) -> None: ...
 
 
 class LayerWriter(Protocol):
@@ -82,8 +72,8 @@ class LayerForms(Protocol):
         """The exact tar."""
         ...
 
-    def verify(self, layer: Layer) -> bool | None:
-        """Whether the layer is whole, judged from its bytes; None when this form cannot tell."""
+    def verify(self, layer: Layer) -> bool:
+        """Whether the layer is whole, judged from its bytes."""
         ...
 
     def sync(self, layer: Layer) -> None:

@@ -17,6 +17,7 @@ from pullet.oci.digest import Digest
 from pullet.store import loop_device
 from pullet.store.layer_records import Layer
 from pullet.store.mounts import MNT_DETACH, MS_NODEV, MS_RDONLY, mount, unmount
+from pullet.store.tar_record import TREE
 
 
 class ErofsBacking(StrEnum):
@@ -109,7 +110,7 @@ class PlainDirectories:
 
     def acquire(self, user: str, layer: Layer) -> Path:
         """Where the tree lies."""
-        return layer.path
+        return layer.path / TREE
 
     def release(self, user: str) -> None:
         """Nothing was mounted."""

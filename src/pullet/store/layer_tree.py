@@ -34,6 +34,7 @@ _MAX_LINKS: Final = 0xFFFFFFFF
 _MAX_HOPS: Final = 40
 _OPAQUE: Final = b"trusted.overlay.opaque"
 _ORIGIN: Final = b"trusted.overlay.origin"
+REPLACES_ITS_TARGET: Final = "a hard link in place of the directory that holds its target"
 _KINDS: Final = {tar_stream.CHARACTER: CHR, tar_stream.BLOCK_DEVICE: BLK, tar_stream.FIFO: FIFO}
 
 
@@ -227,8 +228,14 @@ class LayerTree:
             self._drop(directory.children.pop(name, None))
             self._late[path] = member.link
             return
-        if entry is directory.children.get(name) or entry == directory.children.get(name):
+        old = directory.children.get(name)
+        if (entry is old or entry == old) and not isinstance(old, Directory):
             return
+        holder = self._holder(member.link)
+        while holder is not None and isinstance(old, Directory):
+            if holder is old:
+                raise LayerEntryError(path, REPLACES_ITS_TARGET)
+            holder = holder.parent
         self._link_to(entry, member.path)
         self._replace(directory, name, entry)
 
@@ -253,18 +260,19 @@ class LayerTree:
             self._late.pop(directory.path + b"/" + name if directory.path else name, None)
 
     def _drop(self, entry: Entry | None) -> None:
-        """`entry` lost its name."""
-        if entry is None or entry == WHITEOUT:
-            return
-        if isinstance(entry, Directory):
-            self._directories.pop(entry.path, None)
-            for child in entry.children.values():
-                self._drop(child)
-            prefix = entry.path + b"/"
-            for path in [path for path in self._late if path.startswith(prefix)]:
-                del self._late[path]
-        else:
-            self._count_links(entry, -1)
+        """`entry` lost its name. No recursion: a tree may be deeper than Python's stack."""
+        stack = [entry]
+        while stack:
+            gone = stack.pop()
+            if isinstance(gone, Directory):
+                self._directories.pop(gone.path, None)
+                stack += gone.children.values()
+                if self._late:
+                    prefix = gone.path + b"/"
+                    for path in [path for path in self._late if path.startswith(prefix)]:
+                        del self._late[path]
+            elif gone is not None and gone != WHITEOUT:
+                self._count_links(gone, -1)
 
     # -- whiteouts
     def _marker(self, path: bytes) -> bool:
@@ -322,11 +330,12 @@ class LayerTree:
 
     def _find(self, path: bytes) -> Entry | None:
         """What `path` names in this layer. Symbolic links in its directories are followed, the last part is not."""
-        above, _, name = path.rpartition(b"/")
-        directory: Directory | None = self._directories.get(above)
-        if directory is None:
-            directory = self._follow(above)
-        return directory.children.get(name) if directory is not None else None
+        directory = self._holder(path)
+        return directory.children.get(path.rpartition(b"/")[2]) if directory is not None else None
+
+    def _holder(self, path: bytes) -> Directory | None:
+        above = path.rpartition(b"/")[0]
+        return self._directories.get(above) or self._follow(above)
 
     def _follow(self, path: bytes) -> Directory | None:
         directory, parts, hops = self.root, path.split(b"/")[::-1], 0

@@ -123,12 +123,12 @@ class Layers:
 
         Raises:
             ContentNotFoundError: no such layer.
-            StoreError: this form of layer does not keep the tar.
+            StoreError: it is damaged; also from reading.
         """
         return self._form.open_tar(self._required(diff_id))
 
-    def verify(self, diff_id: str) -> bool | None:
-        """Whether the layer's bytes still give its DiffID; None where the form cannot tell.
+    def verify(self, diff_id: str) -> bool:
+        """Whether the layer's bytes still give its DiffID, and its metadata is what it was.
 
         Raises ContentNotFoundError.
         """

@@ -28,11 +28,13 @@ class ChunkMap:
     addresses: bytes
 
 
-def lay_out(descriptor: int, member: TarMember, data_end: int, *, is_check: bool = False) -> tuple[ChunkMap, int]:
+def lay_out(
+    descriptor: int, member: TarMember, data_end: int, *, checked: list[tuple[int, int]] | None = None
+) -> tuple[ChunkMap, int]:
     """Copy `member`'s pieces inside the open layer file to chunks from DATA_START + `data_end` on.
 
-    With `is_check` nothing is written: ValueError is raised if the copies differ. Gives the map and the new
-    `data_end`. Blocking; raises OSError.
+    With `checked` nothing is written: ValueError is raised if the copies differ, and the stretches (start, end) of the
+    file that were found right are appended. Gives the map and the new `data_end`. Blocking; raises OSError.
     """
     assert member.sparse is not None
     bits = _MIN_CHUNK_BITS
@@ -50,10 +52,12 @@ def lay_out(descriptor: int, member: TarMember, data_end: int, *, is_check: bool
                 places[number], end = end, end + chunk
             count = min(chunk - inside, length - done, _COPY_BYTES)
             piece, place = os.pread(descriptor, count, source), DATA_START + places[number] + inside
-            if not is_check:
+            if checked is None:
                 os.pwrite(descriptor, piece, place)
             elif os.pread(descriptor, count, place) != piece:
                 raise ValueError("a piece of a sparse file was altered")
+            else:
+                checked.append((place, place + count))
             source, done = source + count, done + count
     count = (member.size + chunk - 1) >> bits
     addresses = [_HOLE] * count

@@ -117,9 +117,10 @@ def parse_pax(data: bytes) -> dict[bytes, bytes]:
 
 def pax_integer(records: Mapping[bytes, bytes], key: bytes, entry: bytes) -> int:
     """The decimal integer under `key`. Raises TarFormatError."""
-    if not _DECIMAL.fullmatch(records[key]):
-        raise TarFormatError(f"{key.decode(errors='replace')}={records[key][:40]!r} is not a number", entry)
-    return int(records[key])
+    value = records.get(key, b"")
+    if not _DECIMAL.fullmatch(value):
+        raise TarFormatError(f"{key.decode(errors='replace')}={value[:40]!r} is not a number", entry)
+    return int(value)
 
 
 def pax_time(value: bytes, entry: bytes) -> tuple[int, int]:

@@ -102,6 +102,15 @@ class LayerTar:
         self._tar.addfile(info)
         return self
 
+    def sparse_file(self, name: str, pieces: Mapping[int, bytes], size: int) -> LayerTar:
+        """A file with holes, in GNU's PAX format 0.1; `pieces` by offset, in order."""
+        sparse_map = ",".join(f"{offset},{len(data)}" for offset, data in pieces.items())
+        info = self._info(name, 0o644, (0, 0), EPOCH, {"GNU.sparse.map": sparse_map, "GNU.sparse.size": str(size)})
+        content = b"".join(pieces.values())
+        info.size = len(content)
+        self._tar.addfile(info, io.BytesIO(content))
+        return self
+
     def whiteout(self, name: str) -> LayerTar:
         """The marker that `name` of a lower layer is gone."""
         directory, _, last = name.rpartition("/")
