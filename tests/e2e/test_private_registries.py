@@ -18,7 +18,8 @@ import pytest
 from tests.e2e.harness import Pullet, running, scratch_directory
 from tests.golden.registry_process import docker_registry
 
-from pullet.testing.images import busybox_image, push_image
+from pullet.registry.push import push_image
+from pullet.testing.images import busybox_image
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 

@@ -23,8 +23,9 @@ from pullet.registry.auth import Credential
 from pullet.registry.client import RegistryClient
 from pullet.registry.errors import ManifestUnknownError, UnauthorizedError
 from pullet.registry.hosts import HostsConfig, MirrorSettings
+from pullet.registry.push import push_image
 from pullet.registry.transport import Caller, Exchange
-from pullet.testing.images import as_docker, push_image, tiny_image
+from pullet.testing.images import as_docker, tiny_image
 
 pytestmark = pytest.mark.root  # real parts
 

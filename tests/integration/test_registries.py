@@ -23,8 +23,9 @@ from pullet.engine.image_service import EngineImageService
 from pullet.kit.clock import SystemClock
 from pullet.registry.client import RegistryClient
 from pullet.registry.hosts import HostsConfig
+from pullet.registry.push import push_image
 from pullet.store.store import Store
-from pullet.testing.images import push_image, tiny_image
+from pullet.testing.images import tiny_image
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
 

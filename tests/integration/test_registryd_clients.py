@@ -26,11 +26,12 @@ from pullet.oci.image_builder import build_image, build_index, oci_archive
 from pullet.oci.platform import parse_platform
 from pullet.registry.client import RegistryClient
 from pullet.registry.hosts import HostsConfig, MirrorSettings
+from pullet.registry.push import push_image
 from pullet.registryd.app import Registry
 from pullet.registryd.catalogue import Catalogue
 from pullet.registryd.local_source import CatalogueSource
 from pullet.store.store import Store
-from pullet.testing.images import file_layer, push_image, tiny_image, zstd_layer
+from pullet.testing.images import file_layer, tiny_image, zstd_layer
 
 pytestmark = pytest.mark.root
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, urlsplit
 
 from pullet.base.errors import UsageError
 from pullet.oci.image_builder import BuiltImage, BuiltLayer, FileEntry, build_image, build_layer, oci_archive
+from pullet.registry.push import push_image
 
 BUSYBOX_PATHS = (Path("/bin/busybox"), Path("/usr/bin/busybox"))
 PUSHED = ("nginx:latest", "nginx:1.17.1", "tomcat:latest", "tomcat:8.0")
@@ -76,38 +75,3 @@ def archive_of_busybox(directory: Path, name: str) -> Path:
     path = directory / "image.tar"
     path.write_bytes(oci_archive({f"docker.io/library/{name}": demo_image(name, busybox_layer())}))
     return path
-
-
-def push_image(registry: str, repository: str, tag: str, image: BuiltImage) -> None:
-    """Push as docker does: blobs that are missing, then manifests, then the tag. Blocking.
-
-    Raises:
-        UsageError: the registry refused; the text says what and how.
-    """
-    connection = http.client.HTTPConnection(urlsplit(registry).netloc, timeout=30)
-
-    def ask(method: str, path: str, body: bytes = b"", media_type: str = "application/octet-stream") -> tuple[int, str]:
-        connection.request(method, path, body, {"Content-Type": media_type})
-        response = connection.getresponse()
-        response.read()
-        return response.status, response.getheader("Location") or ""
-
-    def must(status: int, wanted: int, what: str) -> None:
-        if status != wanted:
-            raise UsageError(f"pushing {repository}:{tag} to {registry}: {what} was answered with {status}")
-
-    try:
-        for digest, blob in image.blobs.items():
-            if ask("HEAD", f"/v2/{repository}/blobs/{digest}")[0] == 200:
-                continue
-            status, location = ask("POST", f"/v2/{repository}/blobs/uploads/")
-            must(status, 202, "starting an upload")
-            parts = urlsplit(location)
-            query = f"{parts.query}&" if parts.query else ""
-            must(ask("PUT", f"{parts.path}?{query}digest={quote(str(digest))}", blob)[0], 201, f"blob {digest}")
-        for digest, (media_type, raw) in image.manifests.items():
-            must(ask("PUT", f"/v2/{repository}/manifests/{digest}", raw, media_type)[0], 201, f"manifest {digest}")
-        status, _ = ask("PUT", f"/v2/{repository}/manifests/{tag}", image.raw, image.descriptor.media_type)
-        must(status, 201, f"manifest {tag}")
-    finally:
-        connection.close()

@@ -1,13 +1,10 @@
-"""Images for tests: variants of what oci.image_builder makes, busybox to run, and a push over HTTP."""
+"""Images for tests: variants of what oci.image_builder makes, and busybox to run."""
 
 from __future__ import annotations
 
-import base64
-import http.client
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, urlsplit
 
 import msgspec
 import zstandard
@@ -42,10 +39,6 @@ _DOCKER_TYPES: Final = {
     mediatype.OCI_LAYER_GZIP: mediatype.DOCKER_LAYER_GZIP,
     mediatype.OCI_LAYER_ZSTD: mediatype.DOCKER_LAYER_ZSTD,
 }
-
-
-class PushRefusedError(AssertionError):
-    """The registry did not take the push."""
 
 
 def file_layer(files: Mapping[str, bytes | str]) -> BuiltLayer:
@@ -118,49 +111,6 @@ def as_docker(image: BuiltImage) -> BuiltImage:
 
 def _docker(descriptor: Descriptor) -> Descriptor:
     return msgspec.structs.replace(descriptor, media_type=_DOCKER_TYPES[descriptor.media_type])
-
-
-def push_image(
-    registry: str, repository: str, tag: str, image: BuiltImage, *, user: tuple[str, str] | None = None
-) -> Digest:
-    """Push to the registry at the URL `registry` (plain http), with Basic if `user` is given. Blocking.
-
-    Blobs that are there already are not sent. Gives the digest that the tag stands for.
-
-    Raises:
-        PushRefusedError: any answer but the one the protocol wants.
-    """
-    connection = http.client.HTTPConnection(urlsplit(registry).netloc, timeout=30)
-    headers = {"Content-Type": mediatype.OCTET_STREAM}
-    if user is not None:
-        headers["Authorization"] = f"Basic {base64.b64encode(':'.join(user).encode()).decode()}"
-
-    def ask(method: str, path: str, body: bytes = b"", media_type: str = mediatype.OCTET_STREAM) -> tuple[int, str]:
-        connection.request(method, path, body, {**headers, "Content-Type": media_type})
-        response = connection.getresponse()
-        response.read()
-        return response.status, response.getheader("Location") or ""
-
-    def must(status: int, wanted: int, what: str) -> None:
-        if status != wanted:
-            raise PushRefusedError(f"{what} of {repository}:{tag} to {registry}: answered {status}, want {wanted}")
-
-    try:
-        for digest, blob in image.blobs.items():
-            if ask("HEAD", f"/v2/{repository}/blobs/{digest}")[0] == 200:
-                continue
-            status, location = ask("POST", f"/v2/{repository}/blobs/uploads/")
-            must(status, 202, "start of upload")
-            parts = urlsplit(location)
-            query = f"{parts.query}&" if parts.query else ""
-            must(ask("PUT", f"{parts.path}?{query}digest={quote(digest)}", blob)[0], 201, f"blob {digest}")
-        for digest, (media_type, raw) in image.manifests.items():
-            must(ask("PUT", f"/v2/{repository}/manifests/{digest}", raw, media_type)[0], 201, f"manifest {digest}")
-        status, _ = ask("PUT", f"/v2/{repository}/manifests/{tag}", image.raw, image.descriptor.media_type)
-        must(status, 201, "manifest")
-    finally:
-        connection.close()
-    return image.descriptor.digest
 
 
 def _bytes(data: bytes | str) -> bytes:

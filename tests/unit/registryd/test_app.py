@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from pullet.assembly.serving import bind_tcp, serve
-from pullet.cli.demo_images import push_image
 from pullet.kit.clock import SystemClock
 from pullet.kit.worker_threads import WorkerThreads
 from pullet.oci.digest import Digest
 from pullet.oci.image_builder import BuiltImage, FileEntry, build_image, build_index, build_layer
+from pullet.registry.push import push_image
 from pullet.registryd.app import Registry
 from pullet.registryd.catalogue import Catalogue
 from pullet.store.settings import StoreSettings
