@@ -1,4 +1,4 @@
-"""What the engine's containers get and do, on real parts: identity, limits, mounts, streams, logs, endings."""
+"""What the engine's containers get and do, on real parts: identity, limits, mounts, logs, endings."""
 
 from __future__ import annotations
 
@@ -7,129 +7,34 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.integration.engine_world import World, engine_world, opened
 
 from pullet.cri.errors import CriError
 from pullet.cri.log_format import parse_record
 from pullet.cri.types import (
     Capability,
-    ContainerConfig,
-    ContainerMetadata,
-    ContainerState,
-    ContainerStatus,
-    DNSConfig,
     ImageSpec,
     LinuxContainerResources,
-    LinuxContainerSecurityContext,
     Mount,
     NamespaceMode,
     NamespaceOption,
-    PodSandboxConfig,
-    PodSandboxMetadata,
     PortMapping,
 )
-from pullet.engine.runtime_service import EngineRuntimeService
-from pullet.kit.clock import SystemClock
 from pullet.kit.worker_threads import WorkerThreads
-from pullet.ociruntime.cni import NetworkSettings
 from pullet.ociruntime.namespaces import processes_in
-from pullet.testing.directory_images import DirectoryImages, busybox_image
+from pullet.testing.directory_images import DirectoryImages
 
 pytestmark = pytest.mark.root
 
 
-@dataclass
-class World:
-    """An engine with one image, opened as often as a test likes."""
-
-    directory: Path
-    image: str
-    service: EngineRuntimeService
-    sandbox_config: PodSandboxConfig
-    sandbox: str = ""
-    names: list[str] = field(default_factory=list)
-
-    async def create(self, script: str, config: ContainerConfig | None = None) -> str:
-        """A container of the world's sandbox that runs the shell script."""
-        if not self.sandbox:
-            self.sandbox = await self.service.run_pod_sandbox(self.sandbox_config)
-        name = f"c{len(self.names)}"
-        self.names.append(name)
-        base = config or ContainerConfig(metadata=ContainerMetadata(""), image=ImageSpec(self.image))
-        made = replace(
-            base, metadata=ContainerMetadata(name), log_path=f"{name}.log", command=base.command or ("sh", "-c", script)
-        )
-        return await self.service.create_container(self.sandbox, made, self.sandbox_config)
-
-    async def start(self, script: str, config: ContainerConfig | None = None) -> str:
-        container = await self.create(script, config)
-        await self.service.start_container(container)
-        return container
-
-    async def run(self, script: str, config: ContainerConfig | None = None) -> tuple[ContainerStatus, str]:
-        """Its ending and what it wrote."""
-        status = await self.ended(await self.start(script, config))
-        return status, await self.text(status)
-
-    async def ended(self, container: str) -> ContainerStatus:
-        async with asyncio.timeout(15):
-            while (status := await self.service.container_status(container)).state is not ContainerState.EXITED:
-                await asyncio.sleep(0.02)
-        return status
-
-    async def text(self, status: ContainerStatus) -> str:
-        raw = await asyncio.to_thread(Path(status.log_path).read_bytes)
-        return "".join(record.text.decode() + "\n" for line in raw.splitlines() if (record := parse_record(line)))
-
-    def config(self, **changes: object) -> ContainerConfig:
-        base = ContainerConfig(metadata=ContainerMetadata(""), image=ImageSpec(self.image))
-        return replace(base, **changes)  # type: ignore[arg-type]  # checked by the dataclass's own constructor
-
-    def secure(self, **changes: object) -> ContainerConfig:
-        context = replace(LinuxContainerSecurityContext(), **changes)  # type: ignore[arg-type]  # as above
-        return self.config(security_context=context)
-
-
-@asynccontextmanager
-async def opened(
-    directory: Path, threads: WorkerThreads, images: DirectoryImages, *, subnet: str = "10.84.2.0/24"
-) -> AsyncIterator[EngineRuntimeService]:
-    async with asyncio.TaskGroup() as group:
-        service = await EngineRuntimeService.open(
-            root=directory / "engine",
-            images=images,
-            network=NetworkSettings(bridge="pullettest2", subnet=subnet),
-            clock=SystemClock(),
-            threads=threads,
-            group=group,
-        )
-        yield service
-        await service.close()
-
-
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
-    threads = WorkerThreads("engine", 4)
-    images = await asyncio.to_thread(DirectoryImages, tmp_path / "images")
-    image, rootfs = await asyncio.to_thread(busybox_image, tmp_path / "busybox")
-    images.add(image, rootfs)
-    config = PodSandboxConfig(
-        metadata=PodSandboxMetadata("web", "uid-1", "default"),
-        hostname="web-0",
-        log_directory=str(tmp_path / "logs"),
-        dns_config=DNSConfig(servers=("10.96.0.10",), searches=("svc.local",), options=("ndots:5",)),
-    )
-    try:
-        async with opened(tmp_path, threads, images) as service:
-            yield World(tmp_path, image.id, service, config)
-            for sandbox in await service.list_pod_sandbox():
-                await service.remove_pod_sandbox(sandbox.id)
-    finally:
-        await asyncio.to_thread(threads.close)
+    async with engine_world(tmp_path) as world:
+        yield world
 
 
 # -- who and where ----------------------------------------------------------------------------------------------------
@@ -390,149 +295,3 @@ def is_running(pid: int) -> bool:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
-
-
-# -- streams ----------------------------------------------------------------------------------------------------------
-
-
-class FarEnd:
-    """The client's side of exec and attach."""
-
-    def __init__(self, *typed: bytes) -> None:
-        self.typed: asyncio.Queue[bytes] = asyncio.Queue()
-        for data in typed:
-            self.typed.put_nowait(data)
-        self.sizes: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
-        self.stdout, self.stderr = b"", b""
-
-    async def read_stdin(self) -> bytes:
-        return await self.typed.get()
-
-    async def write_stdout(self, data: bytes) -> None:
-        self.stdout += data
-
-    async def write_stderr(self, data: bytes) -> None:
-        self.stderr += data
-
-    async def next_resize(self) -> tuple[int, int]:
-        return await self.sizes.get()
-
-    async def saw(self, text: bytes) -> None:
-        async with asyncio.timeout(10):
-            while text not in self.stdout:
-                await asyncio.sleep(0.02)
-
-
-async def test_exec_streams_both_ways(world: World) -> None:
-    container = await world.start("sleep 1000")
-    far = FarEnd(b"one\n", b"two\n", b"")
-    code = await world.service.exec_stream(
-        container, ["sh", "-c", "cat; echo bad >&2; exit 7"], tty=False, stdin=True, io=far
-    )
-    assert (far.stdout, far.stderr, code) == (b"one\ntwo\n", b"bad\n", 7)
-
-
-async def test_exec_with_a_terminal(world: World) -> None:
-    container = await world.start("sleep 1000")
-    far = FarEnd()
-    far.sizes.put_nowait((132, 43))
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-        running = group.create_task(
-            world.service.exec_stream(container, ["sh"], tty=True, stdin=True, io=far), name="exec"
-        )
-        await asyncio.sleep(0.3)
-        far.typed.put_nowait(b"stty size; tty_is=$TERM; echo $tty_is; exit 3\n")
-    assert running.result() == 3
-    assert b"43 132" in far.stdout
-    assert b"xterm" in far.stdout
-
-
-async def test_exec_of_what_is_not_there(world: World) -> None:
-    container = await world.start("sleep 1000")
-    with pytest.raises(CriError, match='exec: "nosuch": executable file not found in'):
-        await world.service.exec_stream(container, ["nosuch"], tty=False, stdin=False, io=FarEnd())
-    with pytest.raises(CriError, match='exec: "nosuch": executable file not found in'):
-        await world.service.exec_stream(container, ["nosuch"], tty=True, stdin=False, io=FarEnd())
-
-
-async def test_a_cancelled_exec_leaves_no_process(world: World) -> None:
-    container = await world.start("sleep 1000")
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.3):
-            await world.service.exec_stream(container, ["sleep", "999"], tty=False, stdin=False, io=FarEnd())
-    answer = await world.service.exec_sync(container, ["ps"], 5)
-    assert b"sleep 1000" in answer.stdout
-    assert b"sleep 999" not in answer.stdout
-
-
-async def test_attach_types_and_reads(world: World) -> None:
-    config = world.config(stdin=True, stdin_once=True, command=("sh", "-c", "cat; echo over"))
-    container = await world.start("", config)
-    far = FarEnd(b"hello\n")
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-        group.create_task(world.service.attach_stream(container, tty=False, stdin=True, io=far))
-        await far.saw(b"hello\n")
-        far.typed.put_nowait(b"")
-    assert far.stdout == b"hello\nover\n"
-    assert (await world.ended(container)).exit_code == 0
-
-
-async def test_attach_to_a_terminal(world: World) -> None:
-    container = await world.start("", world.config(stdin=True, tty=True, command=("sh",)))
-    far = FarEnd()
-    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
-        group.create_task(world.service.attach_stream(container, tty=True, stdin=True, io=far))
-        far.sizes.put_nowait((99, 33))
-        await asyncio.sleep(0.3)
-        far.typed.put_nowait(b"stty size\n")
-        await far.saw(b"33 99")
-        far.typed.put_nowait(b"exit 12\n")
-    assert (await world.ended(container)).exit_code == 12
-    assert "33 99" in await world.text(await world.service.container_status(container))
-
-
-async def test_two_attached_see_the_same_and_leaving_does_no_harm(world: World) -> None:
-    container = await world.start("while :; do echo tick; sleep 0.1; done")
-    first, second = FarEnd(), FarEnd()
-    async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(world.service.attach_stream(container, tty=False, stdin=False, io=far))
-            for far in (first, second)
-        ]
-        await first.saw(b"tick")
-        await second.saw(b"tick")
-        tasks[0].cancel()
-        second.stdout = b""
-        await second.saw(b"tick\ntick")
-        tasks[1].cancel()
-    assert (await world.service.container_status(container)).state is ContainerState.RUNNING
-
-
-async def test_port_forward_reaches_the_pods_loopback(world: World) -> None:
-    await world.start("nc -l -p 9000 -e echo from inside")
-    await asyncio.sleep(0.3)
-    received = []
-
-    async def read(descriptor: int) -> None:
-        with socket.socket(fileno=descriptor) as connection:
-            connection.setblocking(False)
-            received.append(await asyncio.get_running_loop().sock_recv(connection, 100))
-
-    await world.service.port_forward(world.sandbox, 9000, read)
-    assert received == [b"from inside\n"]
-    with pytest.raises(CriError, match="failed to connect to localhost:9001"):
-        await world.service.port_forward(world.sandbox, 9001, read)
-
-
-async def test_a_host_port_leads_into_the_pod(world: World) -> None:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port = probe.getsockname()[1]
-    mapping = PortMapping(container_port=80, host_port=port)
-    world.sandbox_config = replace(world.sandbox_config, port_mappings=(mapping,))
-    await world.start("nc -l -p 80 -e echo published")
-    await asyncio.sleep(0.3)
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    assert await reader.read() == b"published\n"
-    writer.close()
-    await writer.wait_closed()
