@@ -36,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
     nodes: int = 1
     listen_address: str = "127.0.0.1"  # of the API server; 0.0.0.0 or ::: every address of the machine
     port: int = 6443  # of the API server; 0: any free one
+    api_for_pods: bool = False  # let pods reach the API server, on their bridge alone; tells them where it is
     registry_port: int = 5000  # of the embedded registry; 0: any free one
     registry_mirrors: tuple[str, ...] = ()  # hosts that the embedded registry stands in for
     registry_hosts: str = "/etc/containerd/certs.d"  # directory of <host>/hosts.toml

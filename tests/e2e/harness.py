@@ -137,7 +137,7 @@ class Pullet:
         """`pullet down`: ends the node and everything it started."""
         if not self.is_running():
             return
-        self.pullet("down").ok()
+        self.pullet("down", "--grace-period", "0").ok()
         self.wait_end()
 
     def kubectl(
@@ -192,7 +192,7 @@ def clean_up(pullet: Pullet) -> None:
     """Whatever happened: no process of this root stays on the machine, also of a node that was killed before."""
     if pullet.is_running():
         with suppress(subprocess.TimeoutExpired):
-            run(pullet_command("down", "--root", str(pullet.root)), timeout_seconds=DOWN_SECONDS)
+            run(pullet_command("down", "--grace-period", "0", "--root", str(pullet.root)), timeout_seconds=DOWN_SECONDS)
     if pullet.is_running():
         pullet.kill()
     for process, _ in _processes_of(pullet.root):

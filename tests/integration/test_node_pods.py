@@ -6,14 +6,18 @@ One node; every pod is applied at once, so that the module takes as long as its 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.e2e.harness import Pullet, running, scratch_directory
+from tests.e2e.harness import Pullet, run, running, scratch_directory
 
 from pullet.oci.image_builder import BuiltImage, FileEntry, build_image, build_layer, oci_archive
 from pullet.testing.images import busybox_layer
@@ -89,9 +93,10 @@ def node() -> Iterator[Node]:
         }
         archive = directory / "images.tar"
         archive.write_bytes(oci_archive(images))
-        with running(Pullet(directory / "root")) as pullet:
+        with running(Pullet(directory / "root", arguments=["--api-for-pods"])) as pullet:
             pullet.pullet("images", "import", str(archive)).ok()
             manifest = PODS.read_text().replace("/HOSTPATH", str(directory / "hostpath"))
+            manifest = manifest.replace("/KUBECTL", str(Path(str(shutil.which("kubectl"))).resolve()))
             pullet.kubectl("apply", "-f", "-", stdin=manifest).ok()
             yield Node(pullet, directory)
 
@@ -136,6 +141,49 @@ def test_the_mounted_token_is_good_for_the_api_server(node: Node) -> None:
     words = ["--kubeconfig=/dev/null", f"--server={server}", f"--certificate-authority={authority}", f"--token={token}"]
     asked = node.pullet.kubectl(*words, "get", "pod", "volumes", "-o", "name")
     assert asked.ok() == "pod/volumes\n"
+
+
+def test_a_client_inside_a_pod_finds_the_api_server(node: Node) -> None:
+    """In-cluster configuration: address from the environment, token and authority from the mounted volume."""
+    listed = node.run("client", "/kubectl get pod client -o name")
+    assert listed == "pod/client\n"
+    refused = node.run("client", "/kubectl get nodes 2>&1 || true")
+    assert "system:serviceaccount:default:default" in refused
+    assert "Forbidden" in refused
+    server = yaml.safe_load(node.pullet.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+    port = server.rpartition(":")[2]
+    assert f"KUBERNETES_SERVICE_PORT={port}" in node.run("client", "env")
+    on_the_machine = node.run("host", "env").splitlines()
+    assert {"KUBERNETES_SERVICE_HOST=127.0.0.1", f"KUBERNETES_PORT=tcp://127.0.0.1:{port}"} <= set(on_the_machine)
+
+
+@contextmanager
+def neighbour() -> Iterator[list[str]]:
+    """Another machine on a network of this one, which it sends everything to: a prefix to run commands there."""
+    name = f"plt{os.getpid()}"
+    address = ["ip", "addr", "add", "dev"]
+    try:
+        for words in (
+            ["ip", "netns", "add", name],
+            ["ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name],
+            [*address, name, "198.51.100.1/30"],
+            ["ip", "link", "set", name, "up"],
+            ["ip", "-n", name, *address[1:], "eth0", "198.51.100.2/30"],
+            ["ip", "-n", name, "link", "set", "eth0", "up"],
+            ["ip", "-n", name, "route", "add", "default", "via", "198.51.100.1"],
+        ):
+            run(words).ok()
+        yield ["ip", "netns", "exec", name]
+    finally:
+        run(["ip", "netns", "delete", name])
+
+
+def test_nobody_else_reaches_the_api_server_through_the_bridge_of_pods(node: Node) -> None:
+    host, port = node.run("client", "echo $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT").split()
+    with neighbour() as on_it:
+        script = f"import socket; socket.create_connection(({host!r}, {port}), timeout=30)"
+        asked = run([*on_it, sys.executable, "-c", script])
+    assert "ConnectionRefusedError" in asked.stderr
 
 
 def test_names_and_hosts(node: Node) -> None:
@@ -274,3 +322,11 @@ def test_the_node_is_killed_and_its_pods_go_on(node: Node) -> None:
     ticks = node.logs("ticks").splitlines()
     assert len(ticks) > len(seen)
     assert ticks == [f"tick {number}" for number in range(1, len(ticks) + 1)]
+
+
+def test_going_down_gives_pods_their_grace(node: Node) -> None:
+    """The last test of this node."""
+    node.run("farewell", "true")
+    assert node.pullet.pullet("down", "--grace-period", "20").ok() == "stopped\n"
+    assert node.pullet.wait_end() == 0
+    assert (node.directory / "hostpath" / "farewell").read_text() == "pre-stop\nterminated\n"

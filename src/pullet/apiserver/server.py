@@ -61,6 +61,7 @@ _KEEP_ALIVE_SECONDS = 120
 _SHUTDOWN_SECONDS = 2
 _EVENT_SWEEP_SECONDS = 60.0
 NODES_GROUP = "system:nodes"
+_IP_FREEBIND = 15
 
 
 class AddressInUseError(PulletError):
@@ -78,6 +79,14 @@ class NodeServing:
     client_authority_path: Path
 
 
+@dataclass(frozen=True, slots=True)
+class PodBridge:
+    """A bridge of pods and the address it has, or will have: there the server listens to its pods alone."""
+
+    device: str
+    address: str
+
+
 class ApiServer:
     """The Kubernetes API of one cluster, its state below `root`."""
 
@@ -89,13 +98,19 @@ class ApiServer:
         clock: Clock | None = None,
         static_tokens: Sequence[tuple[Secret, User]] = (),
         extra_hosts: Sequence[str] = (),
+        pod_bridges: Sequence[PodBridge] = (),
     ) -> None:
-        """`extra_hosts` are further names and addresses the server's certificate is good for."""
+        """`extra_hosts` are further names and addresses the server's certificate is good for.
+
+        `pod_bridges` are listened on too, at the same port, for what arrives through them.
+        """
         self._root = root
         self._settings = settings or ApiServerSettings()
         self._clock = clock or SystemClock()
         self._static_tokens = static_tokens
         self._extra_hosts = extra_hosts
+        self._pod_bridges = pod_bridges
+        self._sockets: list[socket.socket] = []
         self._threads = WorkerThreads("apiserver", 2)
         self.port = self._settings.port
 
@@ -132,7 +147,7 @@ class ApiServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._storage.close_watches()
-        await self._server.shutdown(sockets=[self._socket])
+        await self._server.shutdown(sockets=self._sockets)
         await self._threads.run(self._storage.close)
         await self._threads.aclose()
 
@@ -152,9 +167,10 @@ class ApiServer:
         """Everything that touches files."""
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         now = self._clock.now()
-        self._socket = _bind(self._settings.bind_address, self.port)
-        self.port = self._socket.getsockname()[1]
+        self._sockets = [_bind(self._settings.bind_address, self.port)]
+        self.port = self._sockets[0].getsockname()[1]
         try:
+            self._sockets += [_bind(bridge.address, self.port, device=bridge.device) for bridge in self._pod_bridges]
             self.authority = CertificateAuthority.open(self._root / "pki", now=now)
             self.authority.ensure_server("apiserver", hosts=self._hosts(), now=now)
             self._tls = self._tls_context()
@@ -164,7 +180,8 @@ class ApiServer:
             self._schemas = Schemas.load()
             self._storage = Storage.open(self._root / "objects.sqlite")
         except BaseException:
-            self._socket.close()
+            for listener in self._sockets:
+                listener.close()
             raise
 
     def _hosts(self) -> list[str]:
@@ -301,15 +318,19 @@ class ApiServer:
         config.load()
         self._server = Server(config)
         self._server.lifespan = config.lifespan_class(config)
-        await self._server.startup(sockets=[self._socket])
+        await self._server.startup(sockets=self._sockets)
         log.info("API server listens", extra={"url": self.url})
 
 
-def _bind(address: str, port: int) -> socket.socket:
+def _bind(address: str, port: int, *, device: str = "") -> socket.socket:
+    """A listening socket; with `device` for what arrives there alone, at an address the device may get later."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if device:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+            listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
         listener.bind((address, port))
     except OSError as error:
         listener.close()

@@ -7,9 +7,10 @@ stop:  nodes ─► (pods, if asked) ─► controllers ─► registry, control
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -17,12 +18,13 @@ from typing import Any
 
 import yaml
 
-from pullet.apiserver.server import ApiServer
+from pullet.apiserver.server import ApiServer, PodBridge
 from pullet.apiserver.settings import ApiServerSettings
 from pullet.assembly.local_addresses import reachable_names
 from pullet.assembly.node_parts import NodeParts, open_node
+from pullet.assembly.pod_network import node_network
 from pullet.assembly.serving import bind_tcp, bind_unix, serve
-from pullet.assembly.tear_down import remove_bridge, stop_pods
+from pullet.assembly.tear_down import end_pods, make_bridge, remove_bridge, stop_pods
 from pullet.config import Settings
 from pullet.control.protocol import NodeRow, StatusMessage, socket_path
 from pullet.control.server import ControlServer
@@ -35,6 +37,8 @@ from pullet.kube.meta import format_time
 from pullet.kube.scheme import NODES
 from pullet.kube.status import NotFoundError
 from pullet.kubeclient.client import ApiClient
+from pullet.node.environment import ApiServerAddresses
+from pullet.ociruntime.cni import NetworkSettings
 from pullet.registryd.app import Registry
 from pullet.registryd.catalogue import Catalogue
 from pullet.registryd.local_source import CatalogueSource
@@ -53,14 +57,16 @@ class Cluster:
         self._root = settings.root_path
         self._stopping = asyncio.Event()
         self._ends_pods = False
+        self._grace_seconds = 0.0
         self._started_at = clock.now()
         self._nodes: list[NodeParts] = []
         self.api_url = ""
         self.registry_url = ""
 
-    def stop(self, ends_pods: bool) -> None:
-        """Begin the end; with `ends_pods` containers are stopped and removed."""
+    def stop(self, ends_pods: bool, grace_seconds: float = 0.0) -> None:
+        """Begin the end; with `ends_pods` containers are stopped, within `grace_seconds`, and removed."""
         self._ends_pods = self._ends_pods or ends_pods
+        self._grace_seconds = grace_seconds
         self._stopping.set()
 
     async def run(self, ready: Callable[[], None]) -> int:
@@ -79,14 +85,15 @@ class Cluster:
                 )
                 stack.callback(registry_listener.close)
                 self.registry_url = f"http://{LOOPBACK}:{registry_listener.getsockname()[1]}"
-                api = await stack.enter_async_context(self._api_server())
+                networks = await threads.run(self._networks)
+                api = await stack.enter_async_context(self._api_server(networks))
                 self.api_url = api.url
                 kubeconfig = await self._write_kubeconfigs(api, threads)
                 servers = await stack.enter_async_context(Supervisor(clock=self._clock))
                 servers.start("apiserver", api.run)
                 catalogue = await threads.run(Catalogue, self._root / "registry.sqlite")
                 stack.push_async_callback(threads.run, catalogue.close)
-                await self._open_nodes(stack, api, threads, catalogue)
+                await self._open_nodes(stack, api, threads, catalogue, networks)
                 registry = await threads.run(self._registry, catalogue, threads)
                 servers.start("registry", lambda: serve(registry.app(), registry_listener))
                 client = await ApiClient.open(
@@ -109,7 +116,7 @@ class Cluster:
                 await self._stopping.wait()
                 return await self._end(running)
 
-    def _api_server(self) -> ApiServer:
+    def _api_server(self, networks: Sequence[NetworkSettings]) -> ApiServer:
         settings = self._settings
         api_settings = ApiServerSettings(
             bind_address=settings.listen_address,
@@ -119,7 +126,20 @@ class Cluster:
         # Bound for a moment only: whoever has the port is named before anything is made.
         bind_tcp(settings.listen_address, settings.port, what="the API server", option="--port").close()
         names = reachable_names() if settings.is_open_to_the_network else []
-        return ApiServer(root=self._root / "apiserver", settings=api_settings, clock=self._clock, extra_hosts=names)
+        bridges: list[PodBridge] = []
+        if settings.is_open_to_the_network or settings.api_for_pods:
+            names += [network.gateway for network in networks]
+        if settings.api_for_pods and not settings.is_open_to_the_network:
+            bridges = [PodBridge(network.bridge, network.gateway) for network in networks]
+        for bridge in bridges:
+            make_bridge(bridge.device)
+        return ApiServer(
+            root=self._root / "apiserver",
+            settings=api_settings,
+            clock=self._clock,
+            extra_hosts=names,
+            pod_bridges=bridges,
+        )
 
     async def _write_kubeconfigs(self, api: ApiServer, threads: WorkerThreads) -> dict[str, Path]:
         """The administrator's at `<root>/kubeconfig`, and one per program below `apiserver/`."""
@@ -138,7 +158,12 @@ class Cluster:
         return self._root / "apiserver" / f"node-{name}.kubeconfig"
 
     async def _open_nodes(
-        self, stack: AsyncExitStack, api: ApiServer, threads: WorkerThreads, catalogue: Catalogue
+        self,
+        stack: AsyncExitStack,
+        api: ApiServer,
+        threads: WorkerThreads,
+        catalogue: Catalogue,
+        networks: Sequence[NetworkSettings],
     ) -> None:
         port = self.registry_url.rpartition(":")[2]
         own_names = [f"{host}:{port}" for host in (LOOPBACK, "localhost", "[::1]")]
@@ -151,16 +176,34 @@ class Cluster:
                 open_node(
                     settings=self._settings,
                     name=name,
-                    index=index,
                     kubeconfig=self._node_kubeconfig(name),
                     serving=await api.issue_node_serving(name, [LOOPBACK, "localhost", name]),
                     registry_url=self.registry_url,
+                    network=networks[index],
+                    api_server=self._api_addresses(api.port, networks[index]),
                     local_source=source if index == 0 else None,
                     clock=self._clock,
                     threads=threads,
                 )
             )
             self._nodes.append(parts)
+
+    def _networks(self) -> list[NetworkSettings]:
+        settings = self._settings
+        return [
+            node_network(self._root, settings.pod_subnet, node_name=name, index=index)
+            for index, name in enumerate(settings.node_names)
+        ]
+
+    def _api_addresses(self, port: int, network: NetworkSettings) -> ApiServerAddresses:
+        settings = self._settings
+        listens_on = ipaddress.ip_address(settings.listen_address)
+        own = LOOPBACK if listens_on.is_unspecified else settings.listen_address
+        if listens_on.is_unspecified or (listens_on.is_loopback and settings.api_for_pods):
+            of_pods = network.gateway
+        else:
+            of_pods = "" if listens_on.is_loopback else own
+        return ApiServerAddresses(on_host_network=own, on_pod_network=of_pods, port=port)
 
     def _registry(self, catalogue: Catalogue, threads: WorkerThreads) -> Registry:
         content = self._nodes[0].engine.store.content
@@ -208,6 +251,10 @@ class Cluster:
         for parts in self._nodes:
             parts.node.stop()
         await asyncio.wait(running, timeout=10)
+        if self._ends_pods and self._grace_seconds:
+            async with asyncio.TaskGroup() as group:
+                for parts in self._nodes:
+                    group.create_task(end_pods(parts.node, self._grace_seconds))
         left = 0
         for parts in self._nodes:
             if self._ends_pods:

@@ -14,7 +14,6 @@ import msgspec
 from pullet.apiserver.server import NodeServing
 from pullet.assembly.credential_sources import node_credentials, open_keyring
 from pullet.assembly.image_settings import hosts_config, node_root, store_settings
-from pullet.assembly.pod_network import node_network
 from pullet.assembly.serving import bind_tcp, client_certificate_context, serve
 from pullet.config import Settings
 from pullet.control.images import NodeImages
@@ -28,7 +27,9 @@ from pullet.journal.journal import Journal
 from pullet.kit.clock import Clock
 from pullet.kit.worker_threads import WorkerThreads
 from pullet.kubeclient.client import ApiClient
+from pullet.node.environment import ApiServerAddresses
 from pullet.node.node import Node
+from pullet.ociruntime.cni import NetworkSettings
 from pullet.registry.client import RegistryClient
 from pullet.store.store import Store
 
@@ -70,10 +71,11 @@ async def open_node(
     *,
     settings: Settings,
     name: str,
-    index: int,
     kubeconfig: Path,
     serving: NodeServing,
     registry_url: str,
+    network: NetworkSettings,
+    api_server: ApiServerAddresses,
     local_source: Callable[[Store], LocalSource] | None,
     clock: Clock,
     threads: WorkerThreads,
@@ -84,7 +86,6 @@ async def open_node(
     registry = RegistryClient(hosts_config(settings, registry_url), clock=clock)
     journal = await threads.run(Journal.open, root / "journal.sqlite")
     api = await ApiClient.open(kubeconfig, threads=threads, user_agent=f"pullet-node/{name}", field_manager="kubelet")
-    network = await threads.run(node_network, settings.root_path, settings.pod_subnet, node_name=name, index=index)
     try:
         async with (
             Engine.open(
@@ -123,6 +124,7 @@ async def open_node(
                 settings=msgspec.structs.replace(node_settings, port=listener.getsockname()[1]),
                 keyring=keyring,
                 host_ips=(node_settings.address,),
+                api_server=api_server,
                 serve=lambda app: serve(app, listener, tls=tls),
             )
             yield NodeParts(

@@ -1,16 +1,31 @@
-"""Ends what outlives a node on purpose: its containers, its namespaces, its bridge."""
+"""What outlives a node on purpose, and its end: its containers, its namespaces, its bridge."""
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
+import socket
 from pathlib import Path
+from typing import Final
 
+from pullet.base.errors import UsageError
 from pullet.cri.errors import CriError
 from pullet.cri.services import RuntimeService
 from pullet.kit.process import run_command
+from pullet.node.node import Node
+
+_SIOCBRADDBR: Final = 0x89A0
 
 log = logging.getLogger(__name__)
+
+
+async def end_pods(node: Node, grace_seconds: float) -> None:
+    """Let the containers of a node that has stopped end by themselves; what will not is left to `stop_pods`."""
+    try:
+        await node.end_pods(grace_seconds)
+    except CriError as error:
+        log.warning("a pod did not end in time", extra={"node": node.name, "error": str(error)})
 
 
 async def stop_pods(runtime: RuntimeService) -> int:
@@ -28,6 +43,21 @@ async def stop_pods(runtime: RuntimeService) -> int:
         for sandbox in sandboxes:
             group.create_task(end(sandbox.id))
     return len(sandboxes)
+
+
+def make_bridge(name: str) -> None:
+    """Make the pod bridge before there is a pod, so that one can listen on it; the first sandbox gives it its address.
+
+    Raises:
+        UsageError: the kernel refused.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as any_socket:
+            fcntl.ioctl(any_socket, _SIOCBRADDBR, name.encode() + b"\0")
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise UsageError(f"the bridge {name} for pods cannot be made: {error.strerror}") from error
 
 
 async def remove_bridge(name: str) -> None:

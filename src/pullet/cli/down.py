@@ -11,19 +11,30 @@ from pullet.base.errors import UsageError
 from pullet.cli.options import root_option
 from pullet.control.client import ControlClient
 
-WAIT_SECONDS = 90.0
+WAIT_SECONDS = 60.0  # beyond the grace period
 
 
 @click.command(epilog="Example: pullet down --keep-pods   # containers go on; the next `pullet up` adopts them")
 @root_option
 @click.option("--keep-pods", is_flag=True, help="Leave the containers running for the next `pullet up`.")
-def command(root: Path, *, keep_pods: bool) -> None:
-    """Stop the node, its pods and everything it started."""
+@click.option(
+    "--grace-period",
+    type=click.IntRange(0),
+    default=30,
+    metavar="SECONDS",
+    help="Longest time for containers to end by themselves, below what their pods say; 0 kills them.  [default: 30]",
+)
+def command(root: Path, *, keep_pods: bool, grace_period: int) -> None:
+    """Stop the node, its pods and everything it started.
+
+    Containers get their preStop hook and stop signal, and their pod's terminationGracePeriodSeconds to end.
+    """
     client = ControlClient(root)
-    client.call("POST", "/v1/down", {"stop_pods": not keep_pods})
-    deadline = time.monotonic() + WAIT_SECONDS
+    client.call("POST", "/v1/down", {"stop_pods": not keep_pods, "grace_seconds": grace_period})
+    patience = WAIT_SECONDS + grace_period
+    deadline = time.monotonic() + patience
     while client.is_running():
         if time.monotonic() > deadline:
-            raise UsageError(f"the node at {root} did not stop within {WAIT_SECONDS:.0f} s; see {root / 'pullet.log'}")
+            raise UsageError(f"the node at {root} did not stop within {patience:.0f} s; see {root / 'pullet.log'}")
         time.sleep(0.05)
     click.echo("stopped" + ("; its containers keep running" if keep_pods else ""))

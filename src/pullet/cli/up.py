@@ -26,6 +26,12 @@ from pullet.cli.options import need_root_user, root_option
     "--listen-address",
     help="Address the API server listens on; anything but loopback opens it to the network.  [default: 127.0.0.1]",
 )
+@click.option(
+    "--api-for-pods",
+    is_flag=True,
+    default=None,
+    help="Let pods reach the API server: it listens on their bridge too, and they are told where (in-cluster config).",
+)
 @click.option("--registry-mirrors", help="Hosts that the embedded registry stands in for, e.g. docker.io.")
 @click.option("--enable-admission-plugins", help="Comma separated, e.g. AlwaysPullImages.")
 @click.option("--kubernetes-version", help="Word events and messages as that release did, e.g. 1.28.")
@@ -48,7 +54,8 @@ def command(
     """
     need_root_user("pullet up")
     if detach:
-        arguments = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items() if value is not None]
+        given = {f"--{name.replace('_', '-')}": value for name, value in flags.items() if value is not None}
+        arguments = [name if value is True else f"{name}={value}" for name, value in given.items()]
         arguments += [f"--log-level={log_level}", f"--log-style={log_style}"]
         if config_file is not None:
             arguments.append(f"--config={config_file.absolute()}")

@@ -48,14 +48,17 @@ def error_message(error: PulletError) -> ErrorMessage:
 
 
 class ControlServer:
-    """Answers for the nodes of this process. `nodes` is in start order; `shut_down(stop_pods)` begins the end."""
+    """Answers for the nodes of this process.
+
+    `nodes` is in start order; `shut_down(stop_pods, grace_seconds)` begins the end.
+    """
 
     def __init__(
         self,
         *,
         nodes: Mapping[str, NodeControl],
         status: Callable[[], Awaitable[StatusMessage]],
-        shut_down: Callable[[bool], None],
+        shut_down: Callable[[bool, float], None],
         clock: Clock,
     ) -> None:
         self._nodes = nodes
@@ -177,7 +180,8 @@ class ControlServer:
         )
 
     async def _down(self, request: Request) -> Any:
-        self._shut_down(bool((await request.json()).get("stop_pods", True)))
+        wanted = await request.json()
+        self._shut_down(bool(wanted.get("stop_pods", True)), float(wanted.get("grace_seconds", 0)))
         return {}
 
 

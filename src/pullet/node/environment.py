@@ -7,12 +7,45 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from pullet.kube.container import ContainerView, EnvFromSourceView, EnvVarSourceView
 from pullet.kube.pod import PodView
 from pullet.node.container_errors import ContainerConfigError
 from pullet.node.downward import NodeFacts, field_value, resource_value
 from pullet.node.object_reader import MissingObjectError, ObjectReader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiServerAddresses:
+    """Where containers find the API server: those on the machine's network, and those with one of their own.
+
+    An empty address: they cannot reach it.
+    """
+
+    on_host_network: str = ""
+    on_pod_network: str = ""
+    port: int = 6443
+
+    def variables(self, pod: PodView) -> dict[str, str]:
+        """What clients inside a cluster look for, as a Service `kubernetes` would give it."""
+        host = self.on_host_network if pod.spec.host_network else self.on_pod_network
+        if not host:
+            return {}
+        port, shown = str(self.port), f"[{host}]" if ":" in host else host
+        url = f"tcp://{shown}:{port}"
+        prefix = f"KUBERNETES_PORT_{port}_TCP"
+        return {
+            "KUBERNETES_SERVICE_HOST": host,
+            "KUBERNETES_SERVICE_PORT": port,
+            "KUBERNETES_SERVICE_PORT_HTTPS": port,
+            "KUBERNETES_PORT": url,
+            prefix: url,
+            f"{prefix}_PROTO": "tcp",
+            f"{prefix}_PORT": port,
+            f"{prefix}_ADDR": host,
+        }
+
 
 _REFERENCE = re.compile(r"\$(\$|\(([^)]*)\))")
 
@@ -41,13 +74,10 @@ def expand_strict(text: str, values: Mapping[str, str]) -> str:
 
 
 class EnvironmentMaker:
-    """Gathers what the variables refer to and puts them together.
+    """Gathers what the variables refer to and puts them together; what the pod says overrides what it is given."""
 
-    `base` holds what every container gets (KUBERNETES_SERVICE_HOST and the like); anything else overrides it.
-    """
-
-    def __init__(self, *, objects: ObjectReader, node: Callable[[], NodeFacts], base: Mapping[str, str]) -> None:
-        self._objects, self._node, self._base = objects, node, dict(base)
+    def __init__(self, *, objects: ObjectReader, node: Callable[[], NodeFacts], api_server: ApiServerAddresses) -> None:
+        self._objects, self._node, self._api_server = objects, node, api_server
 
     async def make(self, pod: PodView, container: ContainerView, pod_ips: tuple[str, ...]) -> dict[str, str]:
         """The variables in order of first mention.
@@ -55,7 +85,7 @@ class EnvironmentMaker:
         Raises:
             ContainerConfigError: something they refer to is missing.
         """
-        values = dict(self._base)
+        values = self._api_server.variables(pod)
         for source in container.env_from:
             values.update(await self._all_of(pod, source))
         declared: dict[str, str] = {}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random as random_module
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,27 +23,23 @@ from pullet.credentials.keyring import Keyring
 from pullet.cri.services import ImageService, RuntimeService
 from pullet.cri.types import AuthConfig, VersionResponse
 from pullet.kit.clock import Clock
-from pullet.kit.tasks import Supervisor
+from pullet.kit.tasks import Supervisor, one_error
 from pullet.kit.worker_threads import WorkerThreads
 from pullet.kube.quantity import parse_quantity
 from pullet.kubeclient.client import ApiClient
 from pullet.kubeclient.event_recorder import EventRecorder
 from pullet.node.active_deadlines import ActiveDeadlines
 from pullet.node.alarm import Alarm
-from pullet.node.container_config import ContainerConfigMaker
 from pullet.node.container_gc import ContainerGC
-from pullet.node.container_killer import ContainerKiller
 from pullet.node.container_logs import ContainerLogs
-from pullet.node.container_starter import ContainerStarter
 from pullet.node.disk_pressure import DiskPressure
 from pullet.node.downward import NodeFacts
-from pullet.node.environment import EnvironmentMaker
+from pullet.node.environment import ApiServerAddresses, EnvironmentMaker
 from pullet.node.events import EventSink
 from pullet.node.housekeeping import Housekeeping
 from pullet.node.image_gc_manager import ImageGCManager
 from pullet.node.image_manager import ImageManager, PassJournal
 from pullet.node.image_puller import ImagePuller
-from pullet.node.lifecycle_hooks import LifecycleHooks
 from pullet.node.machine import EMPTY_MACHINE, read_machine
 from pullet.node.metrics import NodeMetrics
 from pullet.node.node_health import HealthMonitor
@@ -59,7 +55,7 @@ from pullet.node.probe_workers import ProbeManager
 from pullet.node.probers import Prober
 from pullet.node.pull_manager import PullManager
 from pullet.node.pull_records import PullRecords
-from pullet.node.runtime_manager import RuntimeManager
+from pullet.node.runtime_parts import build_runtime_manager
 from pullet.node.sandbox_config import ResolvConf, dns_config, parse_resolv_conf
 from pullet.node.server import NodeServer
 from pullet.node.service_account_tokens import ServiceAccountTokens
@@ -73,7 +69,6 @@ from pullet.policy.eviction import parse_thresholds
 from pullet.policy.image_gc import ImageGCPolicy
 from pullet.policy.pull_backoff import PullBackoff
 from pullet.policy.pull_verification import parse_verification_rule
-from pullet.policy.restart_backoff import RestartBackoff
 from pullet.policy.wording import Wording
 
 log = logging.getLogger(__name__)
@@ -119,14 +114,14 @@ class Node:
         settings: NodeSettings,
         keyring: Keyring | None = None,
         host_ips: tuple[str, ...] = ("127.0.0.1",),
-        service_environment: Mapping[str, str] | None = None,
+        api_server: ApiServerAddresses | None = None,
         cgroup_root: str = "/pullet",
         version: str = "v1.36.2",
         random: Callable[[], float] = random_module.random,
         serve: Callable[[ASGIApp], Coroutine[Any, Any, None]] | None = None,
         threads: WorkerThreads | None = None,
     ) -> None:
-        """`root` is this node's own directory. `service_environment`: variables every container gets.
+        """`root` is this node's own directory. `api_server`: where containers find the API server; None: nowhere.
 
         `random` gives numbers in [0, 1) for the jitter of requeues. `serve` serves the node's endpoints until
         cancelled, at `settings.port`, with TLS and client certificates; None: they are not served.
@@ -134,7 +129,7 @@ class Node:
         self.name, self.root, self.settings = name, root, settings
         self._api, self._images, self._runtime, self._journal = api, images, runtime, journal
         self._clock, self._keyring, self._host_ips = clock, keyring or Keyring(), host_ips
-        self._service_environment = dict(service_environment or {})
+        self._api_server = api_server or ApiServerAddresses()
         self._cgroup_root, self._version, self._random = cgroup_root, version, random
         self._threads = threads or WorkerThreads(f"node-{name}", 4)
         self._wording = Wording(
@@ -189,6 +184,20 @@ class Node:
     def stop(self) -> None:
         """Ask `run()` to end."""
         self._stopping.ring()
+
+    async def end_pods(self, grace_seconds: float) -> None:
+        """After `run()`: stop every pod together, each within its own grace period and at most `grace_seconds`.
+
+        Raises:
+            CriError: something would not stop; the rest was tried all the same.
+        """
+        parts = self._parts
+        if parts is None:
+            return
+        with one_error():
+            async with asyncio.TaskGroup() as group:
+                for pod in parts.workers.pods.values():
+                    group.create_task(parts.syncer.end_pod(pod, grace_seconds), name=f"end/{pod.uid}")
 
     async def unmount_volumes(self) -> None:
         """After `run()`, when its pods were stopped too: leave no volume mounted; the next `run()` mounts them anew.
@@ -298,7 +307,22 @@ class Node:
             threads=threads,
             clock=clock,
         )
-        manager = self._runtime_manager(recorder, image_manager, objects, facts, host_dns)
+        manager = build_runtime_manager(
+            runtime=self._runtime,
+            images=self._images,
+            image_manager=image_manager,
+            environment=EnvironmentMaker(objects=objects, node=facts, api_server=self._api_server),
+            paths=self._paths,
+            dns=lambda pod: dns_config(pod, settings, host_dns),
+            settings=settings,
+            memory_capacity_bytes=self._machine.memory_bytes,
+            cgroup_root=self._cgroup_root,
+            events=recorder,
+            wording=self._wording,
+            metrics=self._metrics,
+            threads=threads,
+            clock=clock,
+        )
         volumes = VolumeManager(
             paths=self._paths,
             payloads=PayloadSources(objects=objects, tokens=tokens, node=facts),
@@ -440,51 +464,6 @@ class Node:
             node_name=self.name,
             metrics=self._metrics,
             clock=self._clock,
-        )
-
-    def _runtime_manager(
-        self,
-        events: EventSink,
-        image_manager: ImageManager,
-        objects: ObjectReader,
-        facts: Callable[[], NodeFacts],
-        host_dns: ResolvConf,
-    ) -> RuntimeManager:
-        settings = self.settings
-        hooks = LifecycleHooks(runtime=self._runtime, clock=self._clock)
-        killer = ContainerKiller(
-            runtime=self._runtime, hooks=hooks, events=events, wording=self._wording, clock=self._clock
-        )
-        configs = ContainerConfigMaker(
-            paths=self._paths,
-            environment=EnvironmentMaker(objects=objects, node=facts, base=self._service_environment),
-            threads=self._threads,
-            cluster_domain=settings.cluster_domain,
-            memory_capacity_bytes=self._machine.memory_bytes,
-        )
-        starter = ContainerStarter(
-            images=self._images,
-            runtime=self._runtime,
-            image_manager=image_manager,
-            configs=configs,
-            killer=killer,
-            hooks=hooks,
-            backoff=RestartBackoff(max_seconds=settings.max_restart_period_seconds),
-            events=events,
-            wording=self._wording,
-            metrics=self._metrics,
-            clock=self._clock,
-        )
-        return RuntimeManager(
-            runtime=self._runtime,
-            starter=starter,
-            killer=killer,
-            image_manager=image_manager,
-            paths=self._paths,
-            dns=lambda pod: dns_config(pod, settings, host_dns),
-            cgroup_root=self._cgroup_root,
-            events=events,
-            wording=self._wording,
         )
 
 

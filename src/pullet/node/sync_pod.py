@@ -185,6 +185,15 @@ class PodSyncer:
                 log.info("pull secret not to be had", extra={"pod": pod.description, "error": str(error)})
         return PodCredentials(lookup=self._credentials(pod, secrets), named=pod.pull_secret_names, secrets=secrets)
 
+    async def end_pod(self, pod: PodView, grace_seconds: float) -> None:
+        """The machine goes down: stop the pod's containers and sandbox, and tell nobody; the pod starts again later.
+
+        Raises:
+            CriError: something would not stop.
+        """
+        grace = min(float(pod.spec.termination_grace_period_seconds), grace_seconds)
+        await self._manager.kill_pod(pod, await self._cache.refresh(pod.uid), grace_seconds=grace)
+
     def refresh_status(self, pod: PodView, status: PodRuntimeStatus) -> None:
         """Write the status anew without a sync: a probe changed its mind."""
         self._write_status(pod, status)

@@ -35,6 +35,11 @@ class NetworkSettings:
     mtu: int = 0  # 0: the kernel's choice
     plugin_directories: tuple[str, ...] = PLUGIN_DIRECTORIES
 
+    @property
+    def gateway(self) -> str:
+        """The bridge's own address, once the first sandbox is attached: what host-local leaves out of its ranges."""
+        return str(next(ipaddress.ip_network(self.subnet).hosts()))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedPort:
