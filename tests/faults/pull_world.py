@@ -1,19 +1,17 @@
-"""One pull in trouble: an image, endpoints that misbehave, a store, and what must hold afterwards.
-
-A cell of the grid is (trouble, target, endpoints). `run_cell` pulls once in trouble, looks at outcome, report, requests
-and store, takes the trouble away and pulls again.
-"""
+"""A store and an engine's image service for one test, and images of which one part is big enough to be hurt."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
-import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
+
+import msgspec
 
 from pullet.cri.errors import CriError
 from pullet.cri.extensions import PullReport
@@ -22,6 +20,7 @@ from pullet.engine.image_service import EngineImageService
 from pullet.kit.clock import Clock, SystemClock
 from pullet.oci.digest import Digest
 from pullet.oci.image_builder import BuiltImage, build_image
+from pullet.oci.manifest import Manifest, decode_manifest, encode_json
 from pullet.registry.client import RegistryClient
 from pullet.registry.hosts import HostsConfig, MirrorSettings
 from pullet.registry.settings import DownloadLimits, RegistrySettings, RetryLimits
@@ -30,7 +29,6 @@ from pullet.store.settings import SnapshotterChoice, StoreSettings
 from pullet.store.store import Store
 from pullet.testing.fake_registry import FakeRegistry
 from pullet.testing.images import plain_layer
-from pullet.testing.registry_faults import Fault
 
 Target: TypeAlias = Literal["manifest", "config", "layer"]
 TARGETS: tuple[Target, ...] = ("manifest", "config", "layer")
@@ -39,13 +37,12 @@ ENDPOINTS: tuple[Endpoints, ...] = ("no mirror", "good mirror", "bad mirror firs
 
 DOMAIN, REPOSITORY, TAG = "r.example.com", "team/app", "1.0"
 IMAGE = ImageSpec(f"{DOMAIN}/{REPOSITORY}:{TAG}")
-LAYER_BYTES = 300_000
-CELL_SECONDS = 8.0  # the bound of every wait in a cell; an unhindered pull takes a hundredth of it
-SETTINGS = RegistrySettings(
-    read_timeout_seconds=0.25,
-    document_timeout_seconds=0.5,
+BIG_BYTES = 300_000  # of the part that is hurt
+PULL_SECONDS = 60.0  # the bound of every wait for a pull; an unhindered one takes a few milliseconds
+# pauses are short, waits for an answer are not: a busy machine must not look like a registry that fails
+PATIENT = RegistrySettings(
     retry=RetryLimits(first_pause_seconds=0.01, max_retry_after_seconds=0.5),
-    download=DownloadLimits(max_resumes=2, progress_bytes=1000, stall_window_seconds=0.2, stall_min_bytes=1000),
+    download=DownloadLimits(max_resumes=2, progress_bytes=1000),
 )
 
 
@@ -54,9 +51,27 @@ def noise(size: int, seed: str = "noise") -> bytes:
     return b"".join(bytes.fromhex(Digest.of(f"{seed} {n}".encode()).hex) for n in range(size // 32 + 1))[:size]
 
 
-def make_image() -> BuiltImage:
-    """One big layer, so that there is a middle to cut at."""
-    return build_image([plain_layer({"data": noise(LAYER_BYTES)})])
+def make_image(big: Target = "layer") -> BuiltImage:
+    """An image of one layer; the part named is of BIG_BYTES at least, the others are small."""
+    sizes: dict[Target, int] = {"manifest": 0, "config": 0, "layer": 1000, big: BIG_BYTES}
+    defaults = {"Labels": {"noise": noise(sizes["config"] // 2).hex()}}
+    image = build_image([plain_layer({"data": noise(sizes["layer"])})], defaults=defaults)
+    manifest = manifest_of(image)
+    annotations = {"noise": noise(sizes["manifest"] // 2).hex()}
+    return with_manifest(image, encode_json(msgspec.structs.replace(manifest, annotations=annotations)))
+
+
+def manifest_of(image: BuiltImage) -> Manifest:
+    """The manifest of a single-platform image."""
+    manifest = decode_manifest(image.raw).value
+    assert isinstance(manifest, Manifest)
+    return manifest
+
+
+def with_manifest(image: BuiltImage, raw: bytes) -> BuiltImage:
+    """The image under another manifest, whatever that is."""
+    descriptor = msgspec.structs.replace(image.descriptor, digest=Digest.of(raw), size=len(raw))
+    return dataclasses.replace(image, raw=raw, descriptor=descriptor)
 
 
 @dataclass(slots=True)
@@ -79,12 +94,13 @@ class World:
 
     store: Store
     service: EngineImageService
+    mirrors: dict[str, MirrorSettings] = field(default_factory=dict)
 
     async def pull(self, auth: AuthConfig | None = None) -> PullResult:
         """Pull within the bound."""
         result = PullResult(None)
         try:
-            async with asyncio.timeout(CELL_SECONDS):
+            async with asyncio.timeout(PULL_SECONDS):
                 await self.service.pull_image_reporting(IMAGE, auth, None, result.reports.append)
         except CriError as error:
             result.error = error
@@ -121,18 +137,23 @@ class World:
         self.assert_tidy()
 
 
+def only(*urls: str) -> MirrorSettings:
+    """These endpoints, in order, and no other."""
+    return MirrorSettings(endpoints=urls, is_exclusive=True)
+
+
 @asynccontextmanager
 async def open_world(
     root: Path,
     *registries: FakeRegistry,
     urls: tuple[str, ...] = (),
-    settings: RegistrySettings = SETTINGS,
+    settings: RegistrySettings = PATIENT,
     clock: Clock | None = None,
     snapshotter: SnapshotterChoice = SnapshotterChoice.DIRECTORY,
 ) -> AsyncIterator[World]:
     """A service for which DOMAIN is served by `registries` (or `urls`) alone, in order."""
-    mirror = MirrorSettings(endpoints=urls or tuple(one.url for one in registries), is_exclusive=True)
-    hosts = HostsConfig(mirrors={DOMAIN: mirror})
+    mirrors = {DOMAIN: only(*(urls or (one.url for one in registries)))}
+    hosts = HostsConfig(mirrors=mirrors)
     form = StoreSettings(snapshotter=snapshotter)
     clock = clock or SystemClock()
     stack = ExitStack()
@@ -144,69 +165,11 @@ async def open_world(
         async with asyncio.TaskGroup() as group:
             service = EngineImageService(store=store, registry=client, group=group, clock=clock)
             stack.callback(service.close)
-            yield World(store, service)
+            yield World(store, service, mirrors)
     finally:
         await asyncio.to_thread(stack.close)
 
 
-def path_of(image: BuiltImage, target: Target) -> str:
-    """The pattern of the target's requests."""
-    match target:
-        case "manifest":
-            return "/manifests/"
-        case "config":
-            return f"/blobs/{image.config_digest}"
-        case "layer":
-            return f"/blobs/{layer_digest(image)}"
-
-
-def layer_digest(image: BuiltImage) -> str:
+def layer_digest(image: BuiltImage) -> Digest:
     """The digest of the only layer."""
     return next(digest for digest in image.blobs if digest != image.config_digest)
-
-
-def size_of(image: BuiltImage, target: Target) -> int:
-    """Bytes of the target's body."""
-    if target == "manifest":
-        return len(image.raw)
-    assert image.config_digest is not None
-    return len(image.blobs[image.config_digest if target == "config" else Digest(layer_digest(image))])
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """Where redirected requests end: ports and registries that are wrong in their own ways."""
-
-    closed_port: int
-    unknown_ca: str
-    expired: str
-
-
-MakeFault: TypeAlias = Callable[[BuiltImage, Target, Lane], Fault]
-Texts: TypeAlias = str | Mapping[Target, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
-    """A fault and what it does to a pull from a single endpoint.
-
-    `text`: pattern of the error, by target if it differs; "" means that the pull succeeds all the same. `targets`:
-    those that can be hit.
-    """
-
-    name: str
-    fault: MakeFault
-    text: Texts = ""
-    targets: tuple[Target, ...] = TARGETS
-    attempt: str = ""  # pattern of the journal's line about it: "STATUS ERROR"
-
-    def text_for(self, target: Target) -> str:
-        """The pattern for one target."""
-        return self.text if isinstance(self.text, str) else self.text[target]
-
-
-def server_context(certificate: object) -> ssl.SSLContext:
-    """A server's TLS context with trustme's certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    certificate.configure_cert(context)  # type: ignore[attr-defined]  # trustme's LeafCert, typed as object here
-    return context

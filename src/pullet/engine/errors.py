@@ -21,6 +21,7 @@ from pullet.engine.pull_errors import NoPlatformError
 from pullet.kit.worker_threads import StoppedError
 from pullet.oci.descriptor import Descriptor
 from pullet.oci.distribution import describe_errors
+from pullet.oci.mediatype import is_layer
 from pullet.oci.reference import ReferenceInvalidError
 from pullet.registry.errors import (
     BlobUnknownError,
@@ -107,7 +108,7 @@ def _worded(error: PulletError, step: PullStep) -> tuple[type[CriError], str]:
         case LayerCorruptError() | LayerRefusedError():
             return CriError, f"failed to extract layer {error.layer}: {error}"
         case DiskFullError():
-            return ResourceExhaustedError, f"{error}: no space left on device"
+            return ResourceExhaustedError, f"{_writing(step)}no space left on device"
         case NoPlatformError():
             return NotFoundError, "no match for platform in manifest: not found"
         case _:
@@ -123,6 +124,13 @@ def _not_found(step: PullStep) -> str:
 
 def _copying(step: PullStep) -> str:
     return "" if step.is_resolving else "failed to copy: httpReadSeeker: failed open: "
+
+
+def _writing(step: PullStep) -> str:
+    if step.content is None:
+        return ""
+    is_document = not is_layer(step.content.media_type)
+    return "failed to copy: " if is_document else f"failed to extract layer {step.content.digest}: "
 
 
 def _commit(kind: str, want: str, got: str) -> str:

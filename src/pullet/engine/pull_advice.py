@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pullet.base.errors import PulletError
 from pullet.engine.pull_errors import NoPlatformError, NotAnImageError
-from pullet.oci.manifest import ManifestInvalidError
+from pullet.oci.manifest import ManifestInvalidError, SchemaOneError
 from pullet.registry.errors import (
     BlobUnknownError,
     CertificateError,
@@ -92,7 +92,8 @@ _ADVICE: Final[dict[type[PulletError], str | Callable[[Any], str]]] = {
     DiskFullError: "remove unused images (pullet images rm) or grow the disk",
     NoPlatformError: _platform,
     NotAnImageError: _OLD_CLIENT,
-    ManifestInvalidError: _OLD_CLIENT,
+    SchemaOneError: _OLD_CLIENT,
+    ManifestInvalidError: _DAMAGED,
 }
 
 

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 from pullet.cri.types import Image
+from pullet.kit import faults
 from pullet.kit.clock import Clock
 from pullet.kit.locks import KeyedLock
 from pullet.kit.worker_threads import WorkerThreads
@@ -135,10 +136,8 @@ class PullManager:
             PullRecordInvalidError: the intent could not be written, so no pull may begin.
         """
         async with self._locks.hold(("intent", image)):
-            try:
-                await self._threads.run(self._records.write_intent, image)
-            except OSError as error:
-                raise PullRecordInvalidError(str(error)) from error
+            await self._threads.run(self._records.write_intent, image)
+            faults.hit("intent.recorded")
             self._in_flight[image] += 1
         return PullIntent(self, image)
 
@@ -150,6 +149,7 @@ class PullManager:
             log.warning("pull record was not written", extra={"image": image, "error": str(error)})
             self._in_flight[image] -= 1
             return
+        faults.hit("access.recorded")
         await self._end_intent(image)
 
     async def record_failed(self, image: str) -> None:

@@ -10,11 +10,10 @@ blocks: call it on worker threads. Contents are policy.pull_record's. Source: ku
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from pullet.kit.atomic_file import fsync_directory
+from pullet.kit.atomic_file import write_atomic
 from pullet.policy.pull_record import (
     PulledRecord,
     PullRecordInvalidError,
@@ -37,9 +36,11 @@ class PullRecords:
         self._pulled = root / "image_manager" / "pulled"
 
     def open(self) -> None:
-        """Make the directories; rewrite files of an older API version."""
+        """Make the directories; rewrite files of an older API version, remove what a crash left half-written."""
         for directory in (self._pulling.parent, self._pulling, self._pulled):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for leftover in directory.glob("*.tmp"):
+                leftover.unlink()
         for path in _files(self._pulling):
             if needs_rewrite(data := path.read_bytes()) and (image := _intent(path, data)) is not None:
                 self.write_intent(image)
@@ -57,8 +58,16 @@ class PullRecords:
         return data is not None and decode_intent(data) == image
 
     def write_intent(self, image: str) -> None:
-        """Record that a pull of `image` begins."""
-        _write(self._pulling / record_file_name(image), encode_intent(image))
+        """Record that a pull of `image` begins.
+
+        Raises:
+            PullRecordInvalidError: it could not be written; nothing is left behind.
+        """
+        path = self._pulling / record_file_name(image)
+        try:
+            write_atomic(path, encode_intent(image))
+        except OSError as error:
+            raise PullRecordInvalidError(f"{path}: {error.strerror}") from error
 
     def delete_intent(self, image: str) -> None:
         """The pull ended; absent is success."""
@@ -83,7 +92,7 @@ class PullRecords:
 
     def write_record(self, record: PulledRecord) -> None:
         """Replace the record of its image ref."""
-        _write(self._pulled / record_file_name(record.image_ref), encode_record(record))
+        write_atomic(self._pulled / record_file_name(record.image_ref), encode_record(record))
 
     def delete_record(self, image_ref: str) -> None:
         """Forget the image ref; absent is success."""
@@ -124,14 +133,3 @@ def _record(path: Path, data: bytes) -> PulledRecord | None:
     except PullRecordInvalidError as error:
         log.warning("unreadable pull record is skipped", extra={"path": str(path), "error": str(error)})
         return None
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    fsync_directory(path.parent)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from io import FileIO
 from pathlib import Path
 
+from pullet.kit import faults
 from pullet.kit.atomic_file import fsync_directory, write_atomic
 from pullet.kit.sqlite import Database
 from pullet.oci.digest import HEX_LENGTH, Digest
@@ -86,6 +87,7 @@ class ContentStore:
         if not path.exists() or path.read_bytes() != data:
             with disk_full_named(self._root):
                 write_atomic(path, data, mode=0o644, durable=durable)
+            faults.hit("content.stored")
 
     def sync(self, digests: Iterable[str]) -> None:
         """Bring these blobs to the disk itself; those that are gone are passed over."""

@@ -179,7 +179,7 @@ FETCHING: list[tuple[PulletError, type[CriError], str]] = [
     (
         DiskFullError("no space left for the image store at /x"),
         ResourceExhaustedError,
-        f"{PULL}no space left for the image store at /x: no space left on device",
+        f"{PULL}failed to extract layer {LAYER.digest}: no space left on device",
     ),
     (
         NoPlatformError(wanted="linux/amd64", available="linux/arm64"),
