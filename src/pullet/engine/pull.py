@@ -253,6 +253,7 @@ class ImagePuller:
             size_bytes=plan.manifest.size_bytes,
             names=plan.names,
         )
+        faults.hit("pull.recorded")
 
 
 def _details(traffic: _Traffic, *, is_local: bool) -> dict[str, str]:
