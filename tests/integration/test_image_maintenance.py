@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 from tests.faults.pull_world import DOMAIN, World, noise, open_world
 
+from pullet.base.errors import UsageError
 from pullet.control.images import NodeImages
 from pullet.control.maintenance import NodeMaintenance
 from pullet.cri.services import RuntimeService
@@ -71,6 +72,7 @@ class Node:
     """A store with a collector and what the control socket offers of them."""
 
     world: World
+    images: NodeImages
     collector: ImageGCManager
     maintenance: NodeMaintenance
     containers: Containers
@@ -136,7 +138,7 @@ async def open_node(
         )
         images = NodeImages(images=world.service, clock=clock)
         maintenance = NodeMaintenance(images=images, collector=lambda: collector)
-        yield Node(world, collector, maintenance, containers, clock)
+        yield Node(world, images, collector, maintenance, containers, clock)
 
 
 async def test_what_was_used_when_outlives_the_node(
@@ -312,6 +314,24 @@ async def test_an_image_that_lacks_a_layer_is_not_there_until_that_layer_is_fetc
         blobs = registry.requests(method="GET", path="/blobs/")
         assert [one.rpartition("/")[2] for one in blobs] == [str(own.descriptor.digest)]
         assert await node.world.service.image_status(spec("one")) is not None
+
+
+@pytest.mark.parametrize("part", ["layer", "config"])
+async def test_an_image_that_lacks_a_part_can_be_removed(
+    tmp_path: Path, registry: FakeRegistry, threads: WorkerThreads, part: str
+) -> None:
+    async with open_node(tmp_path, registry, threads, FakeClock(), snapshotter=SnapshotterChoice.EROFS) as node:
+        await node.pull("one", "two")
+        digest = str(LAYERS["one"][1].diff_id) if part == "layer" else image_id("one")
+        directory = "layers" if part == "layer" else "content"
+        lost = tmp_path / directory / "sha256" / digest.removeprefix("sha256:")
+        await asyncio.to_thread(lost.unlink)
+        removed = await node.images.remove(f"{DOMAIN}/team/one:1")
+        assert (removed["id"], removed["repo_tags"]) == (image_id("one"), [f"{DOMAIN}/team/one:1"])
+        assert await node.names() == {"two"}
+        assert (await node.maintenance.check_store(repair=False))["findings"] == []
+        with pytest.raises(UsageError, match="there is no image"):
+            await node.images.remove(f"{DOMAIN}/team/one:1")
 
 
 async def test_snapshots_of_containers_that_are_gone_are_found_and_removed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from tests.integration.image_world import ALICE, open_service, push
 
 from pullet.base.redact import Secret
+from pullet.cli.images import show_pull
+from pullet.cli.progress import PullDisplay
 from pullet.control.images import NodeImages
 from pullet.control.tag_advice import add_nearest_tags
 from pullet.cri.errors import CriError, NotFoundError
@@ -148,6 +151,23 @@ class TestShortNames:
         assert found.repo_tags == (f"{registry.host}/team/centos:7",)
         await service.remove_image(ImageSpec("centos:7"))
         assert await service.list_images() == []
+
+    async def test_a_pull_by_alias_is_shown_like_any_other(
+        self, service: EngineImageService, registry: FakeRegistry
+    ) -> None:
+        """Its layers, `Digest:` and `Status:`; the second time they exist already, though nobody saw it on its way."""
+        image = tiny_image()
+        registry.push(image, "team/centos", "7")
+        images = NodeImages(images=service, clock=SystemClock())
+        for phase, status in (("Pull complete", "Downloaded newer image"), ("Already exists", "Image is up to date")):
+            out = io.StringIO()
+            with PullDisplay(out) as display:
+                async for message in images.pull("centos:7"):
+                    show_pull(display, dict(message), "centos:7")
+            lines = out.getvalue().splitlines()
+            assert [line.partition(": ")[2] for line in lines[:-3]] == [phase] * (len(image.blobs) - 1)
+            assert lines[-3:-1] == [f"Digest: {image.descriptor.digest}", f"Status: {status} for centos:7"]
+            assert lines[-1].startswith(f"{registry.host}/team/centos:7 (")
 
     @pytest.mark.parametrize("server", ["", "docker.io", "its own"])
     async def test_a_credential_goes_where_it_was_meant_to(

@@ -73,15 +73,9 @@ def pull(image: str, *, quiet: bool, root: Path, node: str) -> None:
             if message["kind"] == "pulled":
                 click.echo(message["image"])
         return
-    shown = image
     with PullDisplay() as display:
         for message in messages:
-            if message["kind"] == "progress":
-                shown = message["image"]
-                display.update(message)
-            else:
-                display.done(shown)
-                _tell_outcome(display, message, image)
+            show_pull(display, message, image)
 
 
 def _pull_messages(root: Path, node: str, image: str) -> Iterator[dict[str, Any]]:
@@ -93,7 +87,12 @@ def _pull_messages(root: Path, node: str, image: str) -> Iterator[dict[str, Any]
         yield from pull_cold(root, node, image)
 
 
-def _tell_outcome(display: PullDisplay, message: dict[str, Any], image: str) -> None:
+def show_pull(display: PullDisplay, message: dict[str, Any], image: str) -> None:
+    """Show one message of the pull of `image`, as the user wrote it."""
+    if message["kind"] == "progress":
+        display.update(message)
+        return
+    display.done(message["image"])
     if message["digest"]:
         display.say(f"Digest: {message['digest']}")
     new = "Downloaded newer image for" if message["is_new"] else "Image is up to date for"

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+from pullet.base.errors import UsageError
 from pullet.control.protocol import ImageRow, LayerLine, ProgressMessage, PulledMessage
 from pullet.control.tag_advice import with_nearest_tags
 from pullet.cri.errors import CriError
-from pullet.cri.extensions import PullProgress, PullProgressUpdate, PullReport, ReportingPull
+from pullet.cri.extensions import (
+    NameResolution,
+    PullProgress,
+    PullProgressUpdate,
+    PullReport,
+    ReportingPull,
+    ReportingRemoval,
+)
 from pullet.cri.image_types import AuthConfig, Image, ImageSpec
 from pullet.cri.services import ImageService
 from pullet.kit.clock import Clock
@@ -72,7 +81,8 @@ class NodeImages:
         started = self._clock.monotonic()
         before = await self._images.image_status(ImageSpec(wanted))
         pull = _Pull()
-        names = {wanted, str(reference), str(parse_normalized(wanted))}
+        name = await self._full_name(wanted)
+        names = {wanted, str(reference), name}
         with one_error():
             async with asyncio.TaskGroup() as group:
                 task = group.create_task(self._run(wanted, reference, pull))
@@ -81,8 +91,10 @@ class NodeImages:
                     for message in self.progress():
                         if message["image"] in names:
                             yield message
+        if pull.report is not None and pull.report.layers:  # also of a pull too short to be seen on its way
+            update = PullProgressUpdate(name, "done", pull.report.layers, started)
+            yield progress_message(update)
         after = await self._images.image_status(ImageSpec(wanted))
-        name = str(parse_normalized(wanted))
         yield PulledMessage(
             kind="pulled",
             image=name,
@@ -92,6 +104,25 @@ class NodeImages:
             downloaded_bytes=pull.report.downloaded_bytes if pull.report else 0,
             elapsed_seconds=self._clock.monotonic() - started,
         )
+
+    async def _full_name(self, image: str) -> str:
+        """What the runtime takes `image` for; a wrong name is for the pull itself to refuse."""
+        if isinstance(self._images, NameResolution):
+            with suppress(CriError):
+                return await self._images.full_name(ImageSpec(image))
+        return str(parse_normalized(image))
+
+    async def remove(self, image: str) -> ImageRow:
+        """Remove an image, whole or not; gives what it was. Raises UsageError, CriError."""
+        spec = ImageSpec(image)
+        if isinstance(self._images, ReportingRemoval):
+            found = await self._images.remove_image_reporting(spec)
+        else:
+            found = await self._images.image_status(spec)
+            await self._images.remove_image(spec)
+        if found is None:
+            raise UsageError(f"there is no image {image!r} on this node")
+        return _row(found)
 
     async def _run(self, wanted: str, reference: Reference, pull: _Pull) -> None:
         credentials = await self._credentials(reference.repository)

@@ -135,12 +135,7 @@ class ControlServer:
         return asdict(await service.inspect_image(_image(request)))
 
     async def _remove(self, request: Request) -> Any:
-        service, image = self._node(request).images.service, _image(request)
-        found = await service.image_status(image)
-        if found is None:
-            raise UsageError(f"there is no image {image.image!r} on this node")
-        await service.remove_image(image)
-        return {"id": found.id, "repo_tags": found.repo_tags, "repo_digests": found.repo_digests}
+        return await self._node(request).images.remove(_image(request).image)
 
     def _transfer(self, request: Request) -> ImageTransfer:
         service = self._node(request).images.service

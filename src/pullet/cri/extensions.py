@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from pullet.cri.image_types import AuthConfig, ImageSpec
+from pullet.cri.image_types import AuthConfig, Image, ImageSpec
 
 if TYPE_CHECKING:
     from pullet.cri.types import PodSandboxConfig
@@ -76,6 +76,7 @@ class PullReport:
     reused_bytes: int = 0
     attempts: tuple[EndpointAttempt, ...] = ()
     details: Mapping[str, str] = field(default_factory=dict)
+    layers: tuple[LayerProgress, ...] = ()  # as they stood at the end, where the pull came as far as to know them
 
 
 @runtime_checkable
@@ -99,6 +100,24 @@ class ReportingPull(Protocol):
         on_report: Callable[[PullReport], None],
     ) -> str:
         """As `ImageService.pull_image`, same errors."""
+        ...
+
+
+@runtime_checkable
+class NameResolution(Protocol):
+    """Knows what a name is short for."""
+
+    async def full_name(self, image: ImageSpec) -> str:
+        """`image` with registry and tag, by the node's short-name aliases. Raises InvalidArgumentError, CriError."""
+        ...
+
+
+@runtime_checkable
+class ReportingRemoval(Protocol):
+    """`remove_image` that also tells what it removed."""
+
+    async def remove_image_reporting(self, image: ImageSpec) -> Image | None:
+        """The image as it was, also one of which a part is lost; None: there was none. Errors as `remove_image`."""
         ...
 
 

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -143,14 +144,22 @@ class EngineImageService(EngineStoreMaintenance):
         return nearest_tags(reference.tag, tags) if reference.tag not in tags else ()
 
     async def remove_image(self, image: ImageSpec) -> None:
-        def remove() -> None:
-            record = self._find(image.image)
-            if record is not None:
-                with storage_worded(f"failed to remove image {image.image}"):
-                    self._store.images.remove(record.id)
-                    self._store.gc()
+        await self.remove_image_reporting(image)
 
-        await self._threads.run(remove)
+    async def remove_image_reporting(self, image: ImageSpec) -> Image | None:
+        """Remove it; gives what it was, also where a layer or the config is lost."""
+
+        def remove() -> Image | None:
+            record = self._find(image.image)
+            if record is None:
+                return None
+            known = self._image(record) or _nameless_user(record)
+            with storage_worded(f"failed to remove image {image.image}"):
+                self._store.images.remove(record.id)
+                self._store.gc()
+            return known
+
+        return await self._threads.run(remove)
 
     async def image_fs_info(self) -> Sequence[FilesystemUsage]:
         return [await self._threads.run(self._usage)]
@@ -209,6 +218,10 @@ class EngineImageService(EngineStoreMaintenance):
             step = next_step(error, is_resolving=True)
             raise CriError(f"failed to resolve image {image!r}: {error}", cause=str(error), next_step=step) from error
 
+    async def full_name(self, image: ImageSpec) -> str:
+        """With registry and tag, aliases applied."""
+        return await self._threads.run(self._full_name, image.image)
+
     def _full_name(self, image: str) -> str:
         """The name an archive gives an image; an id names nothing, so it is kept as it is."""
         return image if image.startswith("sha256:") else str(self._reference(image))
@@ -247,15 +260,7 @@ class EngineImageService(EngineStoreMaintenance):
         except (ContentNotFoundError, DigestMismatchError) as error:
             log.warning("image without its config is passed over", extra={"image": record.id, "error": str(error)})
             return None
-        return Image(
-            id=record.id,
-            repo_tags=tuple(sorted(record.tags)),
-            repo_digests=tuple(sorted(record.digests)),
-            size_bytes=record.size_bytes,
-            uid=uid,
-            username=username,
-            is_pinned=record.is_pinned,
-        )
+        return replace(_nameless_user(record), uid=uid, username=username)
 
     def _user(self, image_id: ImageID) -> tuple[int | None, str]:
         found = self._users.get(image_id)
@@ -274,3 +279,14 @@ class EngineImageService(EngineStoreMaintenance):
             inodes_used=usage.layer_count + usage.blob_count,
             timestamp=int(self._clock.now().timestamp() * 1_000_000_000),
         )
+
+
+def _nameless_user(record: ImageRecord) -> Image:
+    """What is known of an image without its config."""
+    return Image(
+        id=record.id,
+        repo_tags=tuple(sorted(record.tags)),
+        repo_digests=tuple(sorted(record.digests)),
+        size_bytes=record.size_bytes,
+        is_pinned=record.is_pinned,
+    )

@@ -18,7 +18,7 @@ from typing import Final
 
 from pullet.base.quote import go_quote
 from pullet.cri.errors import CriError
-from pullet.cri.extensions import EndpointAttempt, LayerPhase, PullReport
+from pullet.cri.extensions import EndpointAttempt, LayerPhase, LayerProgress, PullReport
 from pullet.engine.errors import PullStep, storage_failed, worded
 from pullet.engine.pull_plan import LocalSource, PlannedLayer, PullPlan, PullPlanner
 from pullet.engine.pull_progress import PullBoard, PullTicket
@@ -59,6 +59,7 @@ class _Traffic:
     reused_bytes: int = 0
     unpacked_bytes: int = 0  # of layers whose blobs were here
     rate_limit: RateLimit | None = None  # as told last
+    layers: tuple[LayerProgress, ...] = ()  # at the end
 
     def note(self, exchange: Exchange) -> None:
         self.rate_limit = exchange.rate_limit or self.rate_limit
@@ -140,6 +141,7 @@ class ImagePuller:
                 )
                 await self._fetch_layers(plan, ticket, caller, traffic, owner)
                 await self._plan_threads.run(self._record, plan)
+                traffic.layers = ticket.snapshot().layers
         except CriError as error:
             return PullOutcome(_report(plan, traffic, ""), error)
         finally:
@@ -281,4 +283,5 @@ def _report(plan: PullPlan | None, traffic: _Traffic, image_ref: str) -> PullRep
         reused_bytes=traffic.reused_bytes,
         attempts=tuple(traffic.attempts),
         details=_details(traffic, is_local=plan.is_local),
+        layers=traffic.layers,
     )
