@@ -112,9 +112,9 @@ async def test_host_network_is_the_machines(world: World) -> None:
     world.sandbox_config = replace(
         world.sandbox_config, namespaces=NamespaceOption(network=NamespaceMode.NODE), hostname=""
     )
-    _, text = await world.run("cat /proc/net/dev; hostname")
-    assert "eth0" in text
-    assert text.splitlines()[-1] == socket.gethostname()
+    _, text = await world.run("/bin/busybox readlink /proc/self/ns/net; hostname")
+    network = await asyncio.to_thread(os.readlink, "/proc/self/ns/net")
+    assert text.splitlines() == [network, socket.gethostname()]
     assert (await world.service.pod_sandbox_status(world.sandbox)).ip == ""
 
 
