@@ -213,7 +213,7 @@ STEPS = [
          "secret/r created"),
     Step("create configmap c --from-literal=k=v", "configmap/c created"),
     Step("create serviceaccount robot", "serviceaccount/robot created"),
-    Step("get sa robot", "NAME    SECRETS   AGE\nrobot   0         AGE"),
+    Step("get sa robot", "NAME    AGE\nrobot   AGE"),
     Step("create deployment web --image=nginx:1 --replicas=0", "deployment.apps/web created"),
     Step("get deploy web -o jsonpath={.spec.replicas}{.spec.template.metadata.creationTimestamp}", "0"),
     Step("scale deployment web --replicas=3", "deployment.apps/web scaled"),

@@ -90,10 +90,6 @@ def _configmap(obj: JsonObject, now: datetime) -> list[Any]:
     return [name_of(obj), len(_part(obj, "data")) + len(_part(obj, "binaryData")), age_of(obj, now)]
 
 
-def _serviceaccount(obj: JsonObject, now: datetime) -> list[Any]:
-    return [name_of(obj), len(obj.get("secrets") or ()), age_of(obj, now)]
-
-
 def _service(obj: JsonObject, now: datetime) -> list[Any]:
     spec = _part(obj, "spec")
     ports = ",".join(
@@ -228,7 +224,6 @@ PRINTERS: dict[str, tuple[Sequence[Column], Cells]] = {
     ),
     scheme.SECRETS.storage_key: ((NAME, Column("Type"), _number("Data"), AGE), _secret),
     scheme.CONFIGMAPS.storage_key: ((NAME, _number("Data"), AGE), _configmap),
-    scheme.SERVICEACCOUNTS.storage_key: ((NAME, _number("Secrets"), AGE), _serviceaccount),
     scheme.SERVICES.storage_key: (
         (
             NAME, Column("Type"), Column("Cluster-IP"), Column("External-IP"), Column("Port(s)"), AGE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -60,7 +60,7 @@ async def spdy_response(request: Request, info: RequestInfo, target: StreamTarge
 
     Raises:
         BadRequestError: no upgrade was asked for. ForbiddenError: no protocol in common. InternalApiError: the node
-        would not.
+        cannot be reached.
     """
     if upgraded_connection(request.scope) is None:
         raise BadRequestError("Upgrade request required")
@@ -69,7 +69,10 @@ async def spdy_response(request: Request, info: RequestInfo, target: StreamTarge
     if wanted not in offered:
         text = f"unable to upgrade: unable to negotiate protocol: client supports {offered}, server accepts [{wanted}]"
         raise ForbiddenError.on(info.resource, info.name, text)
-    node = None if wanted == PORT_FORWARD_PROTOCOL else await _open_command(target)
+    try:
+        node = None if wanted == PORT_FORWARD_PROTOCOL else await _open_command(target)
+    except NodeRefusedError as error:
+        return PlainTextResponse(str(error), error.status)  # in the node's own words, as a proxy hands them on
     return _SwitchedResponse(wanted, node=node, info=info, open_port=_port_opener(target))
 
 
@@ -130,7 +133,7 @@ def _port_opener(target: StreamTarget) -> PortOpener:
 async def _open_command(target: StreamTarget) -> NodeSocket:
     try:
         return await NodeSocket.open(target.address, target.target, ["v5.channel.k8s.io"])
-    except (NodeUnreachableError, NodeRefusedError) as error:
+    except NodeUnreachableError as error:
         raise InternalApiError(f"error dialing backend: {error}") from error
 
 

@@ -121,8 +121,10 @@ class Subresources:
         target = self._nodes.stream_target(info)
         try:
             await proxy_channels(scope, receive, send, target, protocol)
-        except (NodeUnreachableError, NodeRefusedError) as error:
+        except NodeUnreachableError as error:
             raise InternalApiError(f"error dialing backend: {error}") from error
+        except NodeRefusedError as error:
+            raise InternalApiError(str(error)) from error
 
     async def _scale(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
         if info.verb == "get":

@@ -47,6 +47,12 @@ class _PodMissingError(PulletError):
     reason: ClassVar[str] = "PodMissing"
 
 
+class _ContainerMissingError(PulletError):
+    """No such container runs in the pod."""
+
+    reason: ClassVar[str] = "ContainerMissing"
+
+
 class NodeServer:
     """Makes the ASGI application; serving it is the caller's."""
 
@@ -151,9 +157,14 @@ class NodeServer:
         query = socket.query_params
         try:
             pod = self._pod(socket)
-            container_id = await self._running_container(pod, socket.path_params["container"])
-        except (_PodMissingError, CriError) as error:
-            await _refuse(socket, 404, str(error))
+            container_id = await self._running_container(
+                pod, socket.path_params["container"], is_exec=command is not None
+            )
+        except _PodMissingError:
+            await _refuse(socket, 404, "pod does not exist")
+            return
+        except (_ContainerMissingError, CriError) as error:
+            await _refuse(socket, 500, str(error))
             return
         if not isinstance(self._runtime, InProcessStreaming):
             await _refuse(socket, 501, "this runtime offers no streams in process")
@@ -171,23 +182,27 @@ class NodeServer:
         try:
             pod = self._pod(socket)
             port = int(socket.query_params["port"])
-        except _PodMissingError as error:
-            await _refuse(socket, 404, str(error))
+        except _PodMissingError:
+            await _refuse(socket, 404, "pod does not exist")
             return
         except (KeyError, ValueError):
             await _refuse(socket, 400, "port must be given as a number")
             return
         status = await self._cache.get(pod.uid)
         if not status.ready_sandboxes or not isinstance(self._runtime, InProcessStreaming):
-            await _refuse(socket, 400, f"no running sandbox of pod {pod.name}")
+            await _refuse(socket, 500, f'pod not found ("{pod.name}_{pod.namespace}")')
             return
         await serve_port_forward(socket, self._runtime, status.ready_sandboxes[0].id, port)
 
-    async def _running_container(self, pod: PodView, name: str) -> str:
+    async def _running_container(self, pod: PodView, name: str, *, is_exec: bool) -> str:
         status = await self._cache.refresh(pod.uid)
         latest = status.latest(name)
         if latest is None or latest.state is not ContainerState.RUNNING:
-            raise _PodMissingError(f'container "{name}" in pod "{pod.name}" is not running')
+            raise _ContainerMissingError(
+                f'container not found ("{name}")'
+                if is_exec
+                else f"container {name} not found in pod {pod.name}_{pod.namespace}"
+            )
         return latest.id
 
     def _pod(self, connection: HTTPConnection) -> PodView:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -52,7 +53,19 @@ class Node:
 
     async def exec(self, websocket: WebSocket) -> None:
         self.asked.append(websocket.url.query)
+        if "gone" in websocket.url.query:
+            await websocket.send_denial_response(PlainTextResponse('container not found ("c")', 500))
+            return
         await websocket.accept(subprotocol=websocket.scope["subprotocols"][0])
+        if "broken" in websocket.url.query:
+            failure = {
+                "status": "Failure",
+                "reason": "InternalError",
+                "message": "Internal error occurred: no such file",
+            }
+            await websocket.send_bytes(b"\x03" + json.dumps(failure).encode())
+            await websocket.close()
+            return
         message = await websocket.receive_bytes()
         await websocket.send_bytes(b"\x01" + message[1:].upper())
         await websocket.send_bytes(b'\x03{"status":"Success"}')
@@ -164,6 +177,40 @@ async def test_exec_is_refused_with_a_status_before_anything_streams(
         with pytest.raises(NodeRefusedError, match=text) as refused:
             await NodeSocket.open(address, path, ["v5.channel.k8s.io"])
         assert refused.value.status == code
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("gone", 'Internal error occurred: unable to upgrade connection: container not found ("c")'),
+        ("broken", "Internal error occurred: Internal error occurred: no such file"),
+    ],
+)
+async def test_clients_of_the_newest_protocol_get_failures_as_a_status(
+    api: Api, node: Node, tmp_path: Path, threads: WorkerThreads, command: str, message: str
+) -> None:
+    tls = await threads.run(client_tls, api.server, tmp_path, "admin", ["system:masters"])
+    address = NodeAddress("127.0.0.1", api.server.port, tls)
+    client = await NodeSocket.open(address, f"{PODS}/p/exec?command={command}", ["v5.channel.k8s.io"])
+    said = await client.receive()
+    await client.close()
+    assert said is not None
+    assert said[:1] == b"\x03"
+    assert json.loads(said[1:])["message"] == message
+
+
+async def test_clients_of_older_protocols_get_the_nodes_own_words(
+    api: Api, node: Node, tmp_path: Path, threads: WorkerThreads
+) -> None:
+    tls = await threads.run(client_tls, api.server, tmp_path, "admin", ["system:masters"])
+    address = NodeAddress("127.0.0.1", api.server.port, tls)
+    with pytest.raises(NodeRefusedError, match="container not found"):
+        await NodeSocket.open(address, f"{PODS}/p/exec?command=gone", ["v4.channel.k8s.io"])
+    client = await NodeSocket.open(address, f"{PODS}/p/exec?command=broken", ["v4.channel.k8s.io"])
+    said = await client.receive()
+    await client.close()
+    assert said is not None
+    assert json.loads(said[1:])["message"] == "Internal error occurred: no such file"
 
 
 async def test_streams_need_a_credential(api: Api, threads: WorkerThreads) -> None:
