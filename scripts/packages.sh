@@ -18,6 +18,8 @@ need busybox busybox-static
 if [ "${1:-}" = tests ]; then
     need skopeo skopeo
     need podman podman
+    need umoci umoci
+    need bsdtar libarchive-tools
 fi
 [ -z "$missing" ] && exit 0
 command -v apt-get >/dev/null || {

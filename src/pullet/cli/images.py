@@ -167,11 +167,13 @@ def export(images: tuple[str, ...], path: Path, archive_format: str, root: Path,
 
 @command.command("import", epilog="Example: docker save nginx:1.17.1 -o nginx.tar; pullet images import nginx.tar")
 @click.argument("path", type=click.Path(path_type=Path))
+@click.option("--name", default="", help="What to call the image, where the archive does not say or says otherwise.")
 @root_option
 @node_option
-def import_(path: Path, root: Path, node: str) -> None:
-    """Read the images of an archive (OCI layout or docker-archive) into the node."""
+def import_(path: Path, name: str, root: Path, node: str) -> None:
+    """Read the images of an archive (OCI layout or docker-archive) or of an OCI layout's directory into the node."""
     if not path.exists():
         raise UsageError(f"{path}: no such file")
-    for name in ControlClient(root, node=node).call("POST", "/v1/images/import", {"path": str(path.absolute())}):
-        click.echo(f"Imported: {name}")
+    body = {"path": str(path.absolute()), "name": name}
+    for imported in ControlClient(root, node=node).call("POST", "/v1/images/import", body):
+        click.echo(f"Imported: {imported}")

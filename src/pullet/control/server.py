@@ -150,7 +150,8 @@ class ControlServer:
         return {}
 
     async def _import(self, request: Request) -> Any:
-        return list(await self._transfer(request).import_images(str((await request.json())["path"])))
+        body = await request.json()
+        return list(await self._transfer(request).import_images(str(body["path"]), str(body.get("name", ""))))
 
     async def _access(self, request: Request) -> Any:
         return await self._node(request).maintenance.access(_image(request).image)

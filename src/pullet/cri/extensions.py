@@ -228,9 +228,11 @@ class ImageTransfer(Protocol):
         """Write the images to a new file at `path`; nothing is left there on failure. Raises NotFoundError."""
         ...
 
-    async def import_images(self, path: str) -> Sequence[str]:
-        """Make every image of the archive usable under the names in it; gives the names.
+    async def import_images(self, path: str, name: str = "") -> Sequence[str]:
+        """Make every image of the archive (or OCI layout directory) usable under the names in it; gives the names.
 
-        Raises InvalidArgumentError when the file is not an image archive.
+        `name` is for an archive of one image, instead of what that calls it.
+
+        Raises InvalidArgumentError when it is not an image archive, or has no name for an image.
         """
         ...

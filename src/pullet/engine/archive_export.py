@@ -36,6 +36,8 @@ def write_archive(
 ) -> None:
     """Write (full name, image) pairs to a new file at `path`; left behind on failure: nothing. Blocking.
 
+    An empty name: the image is in the archive without one.
+
     Raises:
         ContentNotFoundError, StoreError: a part is not here, or damaged.
         StoppedError.
@@ -90,7 +92,7 @@ class _Writer:
                     media_type=target.media_type,
                     digest=target.digest,
                     size=target.size,
-                    annotations=dict.fromkeys(_EXPORT_NAME, name),
+                    annotations=dict.fromkeys(_EXPORT_NAME, name) if name else None,
                 )
             )
         index = Index(schema_version=2, media_type=mediatype.OCI_INDEX, manifests=tuple(manifests))
@@ -122,7 +124,7 @@ class _Writer:
         by_id: dict[ImageID, list[str]] = {}
         records = {image.id: image for _, image in images}
         for name, image in images:
-            by_id.setdefault(image.id, []).append(name)
+            by_id.setdefault(image.id, []).extend([name] if name else [])
         entries = []
         for image_id, names in by_id.items():
             config_name = f"{Digest(image_id).hex}.json"
@@ -132,7 +134,7 @@ class _Writer:
                 layer_name = f"{Digest(diff_id).hex}.tar"
                 self._add_tar(layer_name, diff_id)
                 layers.append(layer_name)
-            entries.append({"Config": config_name, "RepoTags": names, "Layers": layers})
+            entries.append({"Config": config_name, "RepoTags": names or None, "Layers": layers})
         self._add("manifest.json", msgspec.json.encode(entries))
 
     def _tar_blob(self, diff_id: DiffID) -> Descriptor:

@@ -1,4 +1,4 @@
-"""Images from tar archives: OCI layouts, and what `docker save` writes.
+"""Images from tar archives and directories: OCI layouts, and what `docker save` writes.
 
 The archive's blobs go into the content store; from there the image is made by the same pull as any other, with the
 archive's index as its registry. Source: image-spec v1.1 image-layout.md; docker image save (manifest.json).
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, TypeVar
+from typing import IO, Final, Protocol, TypeVar
 
 import msgspec
 
@@ -62,52 +63,103 @@ class ArchiveSource:
         return None
 
 
-def load_archive(path: Path, store: Store, lease_owner: str, stop: StopFlag) -> tuple[ArchivedImage, ...]:
-    """Bring the blobs of an archive into the content store, held by `lease_owner`. Blocking.
+class _Parts(Protocol):
+    """The files of an archive by name."""
+
+    def names(self) -> Collection[str]: ...
+
+    def size(self, name: str) -> int: ...
+
+    def open(self, name: str) -> IO[bytes]: ...
+
+
+class _TarParts:
+    def __init__(self, archive: tarfile.TarFile) -> None:
+        self._archive = archive
+        self._members = {member.name.removeprefix("./"): member for member in archive if member.isfile()}
+
+    def names(self) -> Collection[str]:
+        return self._members.keys()
+
+    def size(self, name: str) -> int:
+        return self._members[name].size
+
+    def open(self, name: str) -> IO[bytes]:
+        file = self._archive.extractfile(self._members[name])
+        assert file is not None  # only files are among them
+        return file
+
+
+class _DirectoryParts:
+    def __init__(self, root: Path) -> None:
+        self._files = {str(path.relative_to(root)): path for path in root.rglob("*") if path.is_file()}
+
+    def names(self) -> Collection[str]:
+        return self._files.keys()
+
+    def size(self, name: str) -> int:
+        return self._files[name].stat().st_size
+
+    def open(self, name: str) -> IO[bytes]:
+        return self._files[name].open("rb")
+
+
+def load_archive(
+    path: Path, store: Store, lease_owner: str, stop: StopFlag, name: str = ""
+) -> tuple[ArchivedImage, ...]:
+    """Bring the blobs of an archive, or of an OCI layout's directory, into the content store. Blocking.
+
+    They are held by `lease_owner`. `name` is for the one image of an archive that gives it none, or another.
 
     Raises:
         InvalidArgumentError: no archive of images, or a part of it is missing or damaged; names the part.
         DiskFullError, StoppedError.
     """
+    wanted = _reference(name) if name else None
     try:
+        if path.is_dir():
+            return _load(path, _DirectoryParts(path), store, lease_owner, stop, wanted)
         with tarfile.open(path) as archive:
-            members = {member.name.removeprefix("./"): member for member in archive if member.isfile()}
-            loader = _Loader(archive, members, store, lease_owner, stop)
-            if "index.json" in members and "oci-layout" in members:
-                return loader.oci_layout()
-            if "manifest.json" in members:
-                return loader.docker_archive()
+            return _load(path, _TarParts(archive), store, lease_owner, stop, wanted)
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise InvalidArgumentError(f"{path} is not a readable tar archive: {error}") from error
+        raise InvalidArgumentError(f"{path} is not a readable archive: {error}") from error
+
+
+def _load(
+    path: Path, parts: _Parts, store: Store, lease_owner: str, stop: StopFlag, wanted: Reference | None
+) -> tuple[ArchivedImage, ...]:
+    loader = _Loader(parts, store, lease_owner, stop, wanted)
+    if "index.json" in parts.names() and "oci-layout" in parts.names():
+        return loader.oci_layout()
+    if "manifest.json" in parts.names():
+        return loader.docker_archive()
     raise InvalidArgumentError(
         f"{path} holds no images: there is neither an index.json (OCI layout) nor a manifest.json (docker save) in it"
     )
 
 
 class _Loader:
-    def __init__(
-        self,
-        archive: tarfile.TarFile,
-        members: dict[str, tarfile.TarInfo],
-        store: Store,
-        lease_owner: str,
-        stop: StopFlag,
-    ) -> None:
-        self._archive, self._members, self._store = archive, members, store
+    def __init__(self, parts: _Parts, store: Store, lease_owner: str, stop: StopFlag, wanted: Reference | None) -> None:
+        self._parts, self._store, self._wanted = parts, store, wanted
         self._content: ContentStore = store.content
         self._owner, self._stop = lease_owner, stop
 
     def oci_layout(self) -> tuple[ArchivedImage, ...]:
         index = _decode(self._document("index.json"), Index, "index.json")
-        for name in self._members:
+        if self._wanted is not None and len(index.manifests) != 1:
+            raise InvalidArgumentError(f"{len(index.manifests)} images are in the archive: one name cannot name them")
+        for name in self._parts.names():
             parts = name.split("/")
             if len(parts) == 3 and parts[0] == "blobs":
                 self._blob(name, Digest(f"{parts[1]}:{parts[2]}"))
-        return tuple(ArchivedImage(_name_of(target), target) for target in index.manifests)
+        return tuple(ArchivedImage(self._wanted or _name_of(target), target) for target in index.manifests)
 
     def docker_archive(self) -> tuple[ArchivedImage, ...]:
         images = []
-        for saved in _decode(self._document("manifest.json"), tuple[_SavedImage, ...], "manifest.json"):
+        entries = _decode(self._document("manifest.json"), tuple[_SavedImage, ...], "manifest.json")
+        if self._wanted is not None and len(entries) != 1:
+            raise InvalidArgumentError(f"{len(entries)} images are in the archive: one name cannot name them")
+        for saved in entries:
             config = self._document(saved.config)
             config_descriptor = self._put(config, mediatype.DOCKER_CONFIG)
             layers = tuple(self._saved_layer(name) for name in saved.layers)
@@ -115,11 +167,12 @@ class _Loader:
                 schema_version=2, media_type=mediatype.DOCKER_MANIFEST, config=config_descriptor, layers=layers
             )
             target = self._put(encode_json(manifest), mediatype.DOCKER_MANIFEST)
-            if not saved.repo_tags:
+            names = [self._wanted] if self._wanted else [_reference(tag) for tag in saved.repo_tags or ()]
+            if not names:
                 raise InvalidArgumentError(
-                    f"manifest.json: the image {saved.config} has no name: save it by name (docker save NAME:TAG)"
+                    f"manifest.json: the image {saved.config} has no name: give it one with --name NAME:TAG"
                 )
-            images += [ArchivedImage(_reference(tag), target) for tag in saved.repo_tags]
+            images += [ArchivedImage(name, target) for name in names]
         return tuple(images)
 
     def _saved_layer(self, name: str) -> Descriptor:
@@ -134,7 +187,7 @@ class _Loader:
         self._blob(name, digest)
         is_gzip = start[:2] == b"\x1f\x8b"
         media_type = mediatype.DOCKER_LAYER_GZIP if is_gzip else mediatype.DOCKER_LAYER
-        return Descriptor(media_type=media_type, digest=digest, size=self._members[name].size)
+        return Descriptor(media_type=media_type, digest=digest, size=self._parts.size(name))
 
     def _blob(self, name: str, digest: Digest) -> None:
         self._store.leases.acquire(self._owner, LeaseKind.CONTENT, [digest])
@@ -167,11 +220,9 @@ class _Loader:
         return data
 
     def _open(self, name: str) -> IO[bytes]:
-        member = self._members.get(name)
-        file = self._archive.extractfile(member) if member is not None else None
-        if file is None:
+        if name not in self._parts.names():
             raise InvalidArgumentError(f"the archive is incomplete: {name} is missing in it")
-        return file
+        return self._parts.open(name)
 
 
 def _decode(raw: bytes, wanted: type[T], what: str) -> T:
@@ -188,8 +239,7 @@ def _name_of(target: Descriptor) -> Reference:
     if not full:
         said = f"only the tag {names[0]!r}" if names else "no name"
         raise InvalidArgumentError(
-            f"index.json gives {target.digest} {said}: write the archive with the image's full name, as in "
-            "`skopeo copy … oci-archive:FILE:docker.io/library/app:1`"
+            f"index.json gives {target.digest} {said}: say what the image is called with --name NAME:TAG"
         )
     return _reference(full[0])
 

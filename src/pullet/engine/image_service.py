@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -186,20 +186,23 @@ class EngineImageService(EngineStoreMaintenance):
         await self._threads.run_stoppable(
             lambda stop: write_archive(
                 Path(path),
-                [(self._full_name(image.image), self._required(image.image)) for image in images],
+                [self._named(image.image) for image in images],
                 self._store,
                 archive_format,
                 stop,
             )
         )
 
-    async def import_images(self, path: str) -> Sequence[str]:
+    async def import_images(self, path: str, name: str = "") -> Sequence[str]:
         """Make the images of an archive usable; gives their names. Raises InvalidArgumentError."""
         from pullet.engine.archive_import import ArchiveSource, load_archive  # here: a pull should not pay for it
 
         owner = self._store.leases.make_held_owner()
+        present = await self._threads.run(lambda: {digest for digest, _ in self._store.content.list()})
         try:
-            images = await self._threads.run_stoppable(lambda stop: load_archive(Path(path), self._store, owner, stop))
+            images = await self._threads.run_stoppable(
+                lambda stop: load_archive(Path(path), self._store, owner, stop, name)
+            )
             source = ArchiveSource(images)
             for image in images:
                 outcome = await self._puller.pull(image.reference, None, source=source)
@@ -207,7 +210,14 @@ class EngineImageService(EngineStoreMaintenance):
                     raise outcome.error
         finally:
             await self._threads.run(self._store.leases.release, owner)
-        return [str(image.reference) for image in images]
+        names = [str(image.reference) for image in images]
+        await self._threads.run(self._drop_blobs, names, present)
+        return names
+
+    def _drop_blobs(self, names: Sequence[str], present: Collection[str]) -> None:
+        """Blobs of layers that came with an archive: as after a pull, they are not kept."""
+        blobs = {layer.digest for name in names for layer in self._required(name).layers}
+        self._store.drop_layer_blobs(blobs - set(present))
 
     def _reference(self, image: str) -> Reference:
         try:
@@ -220,11 +230,16 @@ class EngineImageService(EngineStoreMaintenance):
 
     async def full_name(self, image: ImageSpec) -> str:
         """With registry and tag, aliases applied."""
-        return await self._threads.run(self._full_name, image.image)
+        return str(await self._threads.run(self._reference, image.image))
 
-    def _full_name(self, image: str) -> str:
-        """The name an archive gives an image; an id names nothing, so it is kept as it is."""
-        return image if image.startswith("sha256:") else str(self._reference(image))
+    def _named(self, image: str) -> tuple[str, ImageRecord]:
+        """The image and what an archive calls it: nothing where it was asked for by its id."""
+        record = self._required(image)
+        try:
+            name = str(self._reference(image))
+        except CriError:
+            name = ""
+        return (name if name in dict(record.names) else ""), record
 
     def _required(self, image: str) -> ImageRecord:
         record = self._find(image)

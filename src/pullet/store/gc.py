@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from pullet.kit.sqlite import Database
@@ -58,6 +59,16 @@ class Collector:
         freed = sum(sizes.get(diff_id, 0) for diff_id in layers) + sum(blobs.values())
         return Collected(tuple(layers), tuple(blobs), freed)
 
+    def drop_layer_blobs(self, digests: Collection[str]) -> None:
+        """Remove the compressed blobs of layers that are unpacked, but for those a repository or a lease holds."""
+
+        def decide(db: sqlite3.Connection) -> None:
+            held = {digest for (digest,) in db.execute("SELECT digest FROM content_refs")} | _leased_blobs(db)
+            for digest in set(digests) - held:
+                self._content.remove(digest)
+
+        self._database.write_blocking(decide)
+
 
 def referenced_layers(db: sqlite3.Connection) -> frozenset[str]:
     """DiffIDs that an image, a snapshot or a lease needs, with the supplements of their chains."""
@@ -76,8 +87,11 @@ def referenced_blobs(db: sqlite3.Connection) -> frozenset[str]:
     wanted.update(digest for (digest,) in db.execute("SELECT digest FROM image_layers"))
     wanted.update(image_id for (image_id,) in db.execute("SELECT id FROM images"))
     wanted.update(digest for (digest,) in db.execute("SELECT digest FROM content_refs"))
-    wanted.update(key for (key,) in db.execute("SELECT key FROM leases WHERE kind = ?", (LeaseKind.CONTENT.value,)))
-    return frozenset(wanted)
+    return frozenset(wanted | _leased_blobs(db))
+
+
+def _leased_blobs(db: sqlite3.Connection) -> set[str]:
+    return {key for (key,) in db.execute("SELECT key FROM leases WHERE kind = ?", (LeaseKind.CONTENT.value,))}
 
 
 def _stacks(db: sqlite3.Connection) -> list[list[str]]:

@@ -122,6 +122,11 @@ class Store:
         """Remove every layer and blob that no image, snapshot, lease or repository needs (or say which would go)."""
         return self._collector.plan() if is_plan else self._collector.collect()
 
+    def drop_layer_blobs(self, digests: Collection[str]) -> None:
+        """These blobs' layers are unpacked: unless blobs are to be kept, or are held for something else, they go."""
+        if not self.settings.keep_compressed_blobs:
+            self._collector.drop_layer_blobs(digests)
+
     def usage(self) -> StoreUsage:
         """Disk use per image, unique and shared."""
         return self._meter.measure()
