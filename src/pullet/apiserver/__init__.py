@@ -5,11 +5,11 @@ the whole: server (start, stop, certificates, kubeconfigs), settings, app (dispa
 a request: routing, request_context, authentication, impersonation, authorization, service_account_tokens, certificates;
 bodies: decoding (JSON, YAML, schema), protobuf, schemas (the built data file), patching, server_side_apply,
 managed_fields;
-objects: records, storage, watch_cache, strategies (what each kind does of its own), writing, reading, watching, rest
-(the verbs over HTTP), views (a kind under a second group);
+objects: records, storage, watch_cache, strategies (what each kind does of its own), writing, delete_options,
+reading, watching, rest (the verbs over HTTP), views (a kind under a second group);
 admission: admission_request, admission_chain, webhooks (who is called, what answers do), webhook_client;
-answers: representation, tables, printing, pod_printer, resource_printers, inert_printers, discovery, openapi, gnostic,
-version, metrics;
+answers: representation, tables, printing, pod_printer, resource_printers, inert_printers, discovery, openapi,
+openapi_paths, gnostic, version, metrics;
 beside the verbs: subresources, scaling, evictions, reviews, node_proxy, node_client, stream_proxy (logs, exec, attach
 of a node).
 streams: upgrade (a connection taken over from HTTP), spdy (framing), spdy_session, spdy_streams, spdy_proxy (what old

@@ -6,6 +6,7 @@ The only place of this package that catches every exception: what is no ApiError
 from __future__ import annotations
 
 import logging
+import re
 from contextlib import suppress
 
 from starlette.datastructures import Headers
@@ -15,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from pullet.apiserver.authentication import Authenticator
 from pullet.apiserver.authorization import AccessRequest, is_allowed
+from pullet.apiserver.delete_options import dry_run_errors
 from pullet.apiserver.discovery import Discovery
 from pullet.apiserver.impersonation import impersonated
 from pullet.apiserver.metrics import CONTENT_TYPE as METRICS_TYPE
@@ -29,10 +31,14 @@ from pullet.apiserver.subresources import Subresources
 from pullet.apiserver.version import version_info
 from pullet.base.errors import PulletError
 from pullet.kit.clock import Clock
-from pullet.kube.status import ApiError, BadRequestError, ForbiddenError, InternalApiError, NotFoundError
+from pullet.kube.field_error import invalid, too_long
+from pullet.kube.status import ApiError, ForbiddenError, InternalApiError, InvalidError, NotFoundError
 
 log = logging.getLogger(__name__)
 _JSON = "application/json"
+_MAX_MANAGER = 128
+_OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "DELETE": "DeleteOptions"}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Application:
@@ -119,8 +125,7 @@ class Application:
         seconds = self._clock.monotonic() - began
         self._metrics.observe(info, response.status_code, seconds, dry_run=context.dry_run)
         for text in dict.fromkeys(context.warnings):
-            escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
-            response.headers.append("Warning", f'299 - "{escaped}"')
+            response.headers.append("Warning", _warning(text))
         return response
 
     @staticmethod
@@ -204,13 +209,23 @@ class Application:
         return Response(document, headers=headers, media_type=_JSON)
 
 
+def _warning(text: str) -> str:
+    """A Warning header's value: UTF-8 as Go sends it, in the latin-1 that headers are kept in here."""
+    escaped = _CONTROL.sub(" ", text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'299 - "{escaped}"'.encode(errors="replace").decode("latin-1")
+
+
 def _context(request: Request, query: Query, user: User) -> RequestContext:
-    values = query.all("dryRun")
-    if any(value not in ("All", "") for value in values):
-        raise BadRequestError(f'Invalid value: "{values[0]}": dryRun: Unsupported value: supported values: "All"')
+    values = [value for value in query.all("dryRun") if value]
+    errors = dry_run_errors(values)
     manager = query.get("fieldManager")
-    if len(manager) > 128:
-        raise BadRequestError("fieldManager: Too long: may not be more than 128 bytes")
+    if len(manager) > _MAX_MANAGER:
+        errors.append(too_long("fieldManager", _MAX_MANAGER))
+    elif not manager.isprintable():
+        errors.append(invalid("fieldManager", manager, "should only contain printable characters"))
+    if errors:
+        kind = _OPTIONS.get(request.method, "PatchOptions")
+        raise InvalidError.on("meta.k8s.io", kind, "", errors)
     return RequestContext(
         user=user,
         user_agent=request.headers.get("user-agent", ""),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from pullet.apiserver.protobuf import PREFIX, ProtobufError, decode_unknown
 from pullet.apiserver.schemas import Schema, Schemas
 from pullet.base.jsonvalue import JsonObject
 from pullet.kube.field_error import quote
+from pullet.kube.meta import format_micro_time, format_time, parse_time
 from pullet.kube.quantity import parse_quantity
 from pullet.kube.status import BadRequestError, UnsupportedMediaTypeError
 
@@ -27,6 +27,7 @@ JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 MAX_DEPTH = 200
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _DEEP_YAML = re.compile(rb"[\[{]")
 
 # fields whose Go type is a pointer: their zero is a value, not an absence
@@ -366,7 +367,7 @@ class _Walk:
                 if not isinstance(value, str):
                     self._mismatch(value, struct, go_path, _GO_TYPES.get(go_path.rpartition(".")[2], "string"))
                 if form == "date-time":
-                    _check_time(value)
+                    return _time(value, is_micro=bool(reference) and str(reference).endswith(".MicroTime"))
             case "integer":
                 if isinstance(value, float) and value.is_integer():
                     value = int(value)
@@ -437,10 +438,13 @@ def _zero(schema: Schema) -> Any:
             return {}
 
 
-def _check_time(text: str) -> None:
-    try:
-        datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
-    except ValueError as error:
+def _time(text: str, *, is_micro: bool) -> str | None:
+    """A time as Go writes it again: in UTC, by the second or microsecond; the zero time is none."""
+    moment = parse_time(text) if _RFC3339.fullmatch(text) else None
+    if moment is None:
         raise TypeMismatchError(
             f'parsing time {quote(text)} as "2006-01-02T15:04:05Z07:00": cannot parse {quote(text)} as "2006"'
-        ) from error
+        )
+    if moment.year <= 1:
+        return None
+    return format_micro_time(moment) if is_micro else format_time(moment)

@@ -1,7 +1,7 @@
 """OpenAPI for kubectl: v3 documents per group and version, v2 as protobuf for older ones. Built when first asked for.
 
-kubectl needs little of the paths: for each kind an operation that says which kind it takes and that it knows `dryRun`
-and `fieldValidation`. References with siblings are wrapped in `allOf` in v3, or kubectl loses the description.
+The paths are made by `openapi_paths`; kubectl needs of them which operations take which kind and know `dryRun` and
+`fieldValidation`. References with siblings are wrapped in `allOf` in v3, or kubectl loses the description.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import re
 from typing import Any
 
 from pullet.apiserver.gnostic import encode_document
+from pullet.apiserver.openapi_paths import paths_of
 from pullet.apiserver.records import encode_json
 from pullet.apiserver.schemas import Schema, Schemas
 from pullet.base.jsonvalue import JsonObject
 from pullet.kube.scheme import RESOURCES, Resource, group_versions
 
 V2_CONTENT_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
-_WRITE_PARAMETERS = ("pretty", "dryRun", "fieldManager", "fieldValidation")
 _QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
 
 
@@ -77,7 +77,7 @@ class OpenApi:
 
     def _v3_document(self, rows: list[Resource]) -> JsonObject:
         paths: JsonObject = {}
-        roots = ["io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions", "io.k8s.apimachinery.pkg.apis.meta.v1.Status"]
+        roots = [f"io.k8s.apimachinery.pkg.apis.meta.v1.{name}" for name in ("DeleteOptions", "Patch", "Status")]
         for row in rows:
             for kind in (row.kind, row.list_kind):
                 name = self._schemas.name_of(row.group, row.version, kind)
@@ -88,7 +88,7 @@ class OpenApi:
                 for sub in row.subresources
                 if (name := self._schemas.name_of(sub.group or row.group, sub.version or row.version, sub.kind))
             ]
-            paths |= self._paths(row)
+            paths |= paths_of(row, self._schemas.name_of)
         schemas = {name: self._v3_schema(schema) for name, schema in sorted(self._closure(roots).items())}
         return {
             "openapi": "3.0.0",
@@ -125,42 +125,6 @@ class OpenApi:
             pointer = {"$ref": f"#/components/schemas/{reference}"}
             return {"allOf": [pointer], **result} if result else pointer
         return result
-
-    def _paths(self, row: Resource) -> JsonObject:
-        collection = row.path("{namespace}")
-        name = self._schemas.name_of(row.group, row.version, row.kind)
-        schema = {"$ref": f"#/components/schemas/{name}"} if name else {"type": "object"}
-        kind = {"group": row.group, "version": row.version, "kind": row.kind}
-
-        def operation(verb: str, *, has_body: bool) -> JsonObject:
-            made: JsonObject = {
-                "operationId": f"{verb}{_camel(row.group)}{row.version.capitalize()}{row.kind}",
-                "x-kubernetes-action": verb,
-                "x-kubernetes-group-version-kind": kind,
-                "responses": {"200": {"description": "OK", "content": {"application/json": {"schema": schema}}}},
-            }
-            if has_body:
-                made["parameters"] = [
-                    {"name": query, "in": "query", "schema": {"type": "string", "uniqueItems": True}}
-                    for query in _WRITE_PARAMETERS
-                ]
-                made["requestBody"] = {"content": {"*/*": {"schema": schema}}}
-            return made
-
-        paths: JsonObject = {collection: {"post": operation("post", has_body=True)}}
-        if row.is_stored:
-            paths[collection]["get"] = operation("list", has_body=False)
-            paths[f"{collection}/{{name}}"] = {
-                "get": operation("get", has_body=False),
-                "put": operation("put", has_body=True),
-                "patch": operation("patch", has_body=True),
-                "delete": operation("delete", has_body=True),
-            }
-        return paths
-
-
-def _camel(group: str) -> str:
-    return "".join(part.capitalize() for part in (group or "core").split(".")[0].split("-"))
 
 
 def _with_pointers(value: Any) -> Any:

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from pullet.apiserver.decoding import JSON, SchemaDecoder, WrongTypeError, duplicate_fields, parse_body
+from pullet.apiserver.delete_options import parse_delete_options
 from pullet.apiserver.patching import PatchType, apply_patch, parse_patch, patch_type_of, unfit_patch
 from pullet.apiserver.reading import Page, Reader
 from pullet.apiserver.records import Record, encode_json, mutable_copy
@@ -29,11 +30,10 @@ from pullet.apiserver.watching import TableForm, WatchKeeper
 from pullet.apiserver.writing import Deleted, Writer
 from pullet.base.jsonvalue import JsonObject
 from pullet.kit.clock import Clock
-from pullet.kube.field_error import quote
 from pullet.kube.meta import uid_of
 from pullet.kube.scheme import Resource
 from pullet.kube.status import ApiError, BadRequestError, EntityTooLargeError, success_status
-from pullet.policy.deletion import PROPAGATION_POLICIES, DeleteOptions
+from pullet.policy.deletion import DeleteOptions
 
 
 class RestHandler:
@@ -222,41 +222,16 @@ class RestHandler:
 
     # deletes ----------------------------------------------------------------------------------------------------------
 
-    async def delete_options(self, request: Request, info: RequestInfo) -> DeleteOptions:
-        """DeleteOptions from body and query.
-
-        Raises:
-            BadRequestError: values that do not exist.
-        """
+    async def _delete_options(self, request: Request, info: RequestInfo, context: RequestContext) -> DeleteOptions:
+        """DeleteOptions from body and query; a dry run asked for in the body is noted in the context."""
         body = await self.read_body(request)
-        value: Any = {}
-        if body.strip():
-            value = parse_body(body, request.headers.get("content-type", ""), self._schemas)
-            if not isinstance(value, dict):
-                raise BadRequestError("the body of a delete must be DeleteOptions")
-        value = {key: item for key, item in value.items() if item is not None}
-        for name in ("gracePeriodSeconds",):
-            if info.query.get(name):
-                text = info.query.get(name)
-                if not text.removeprefix("-").isdecimal():
-                    raise BadRequestError(f"invalid {name} {quote(text)}")
-                value[name] = int(text)
-        for name in ("propagationPolicy",):
-            if info.query.get(name):
-                value[name] = info.query.get(name)
-        grace = value.get("gracePeriodSeconds")
-        policy = value.get("propagationPolicy") or ""
-        if grace is not None and (isinstance(grace, bool) or not isinstance(grace, int)):
-            raise BadRequestError("gracePeriodSeconds must be a number")
-        if policy and policy not in PROPAGATION_POLICIES:
-            raise BadRequestError(
-                f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: {quote(str(policy))}: '
-                'supported values: "Foreground", "Background", "Orphan", "nil"'
-            )
-        return DeleteOptions.from_body(value)
+        value = parse_body(body, request.headers.get("content-type", ""), self._schemas) if body.strip() else {}
+        options, is_dry = parse_delete_options(value, info.query, self._decoder)
+        context.dry_run = context.dry_run or is_dry
+        return options
 
     async def _delete(self, request: Request, info: RequestInfo, context: RequestContext, form: Accepted) -> Response:
-        options = await self.delete_options(request, info)
+        options = await self._delete_options(request, info, context)
         deleted = await self._writer.delete(info.resource, context, info.namespace, info.name, options)
         return self._deleted(info, deleted, form)
 
@@ -266,7 +241,7 @@ class RestHandler:
         return self._one(info, deleted.record, form)
 
     async def _delete_collection(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
-        options = await self.delete_options(request, info)
+        options = await self._delete_options(request, info, context)
         page = self._reader.list(info)
         gone = []
         for record in page.records:

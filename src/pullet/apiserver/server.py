@@ -325,7 +325,8 @@ class ApiServer:
 def _bind(address: str, port: int, *, device: str = "") -> socket.socket:
     """A listening socket; with `device` for what arrives there alone, at an address the device may get later."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # with its protocol named, or asyncio leaves Nagle on and each answer waits for the acknowledgement of its head
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if device:

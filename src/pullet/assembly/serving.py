@@ -30,7 +30,8 @@ def bind_tcp(address: str, port: int, *, what: str, option: str) -> socket.socke
         PortTakenError: the text names the option that chooses another port.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # with its protocol named, or asyncio leaves Nagle on and each answer waits for the acknowledgement of its head
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((address, port))

@@ -16,6 +16,7 @@ FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
 PROPAGATION_POLICIES = ("Background", "Foreground", "Orphan")
 _DEFAULT_GRACE_SECONDS = 30
+_LONGEST_GRACE_SECONDS = 2**31 - 1  # later moments have no spelling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,7 @@ def _pod_grace(pod: JsonObject, options: DeleteOptions) -> int:
         seconds = spec.get("terminationGracePeriodSeconds", _DEFAULT_GRACE_SECONDS)
     if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
         return 0  # nobody runs it, so there is nobody to wait for
-    return max(1, seconds) if seconds < 0 else int(seconds)
+    return 1 if seconds < 0 else min(int(seconds), _LONGEST_GRACE_SECONDS)
 
 
 def finalizers_for(resource: Resource, obj: JsonObject, options: DeleteOptions) -> list[str]:

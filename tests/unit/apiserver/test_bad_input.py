@@ -60,7 +60,7 @@ PATHS: list[tuple[str, str, int]] = [
     ("PUT", PODS, 405),
     ("DELETE", "/api/v1/namespaces", 405),
     ("GET", f"{PODS}?limit=x", 400),
-    ("POST", f"{PODS}?dryRun=Some", 400),
+    ("POST", f"{PODS}?dryRun=Some", 422),
     ("GET", f"{PODS}?labelSelector=%3D%3D", 400),
     ("GET", f"{PODS}/p/log?tailLines=-1", 404),
     ("GET", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", 405),

@@ -158,7 +158,7 @@ async def test_propagation_leaves_its_finalizer(api: Api) -> None:
         await api.ok("POST", CONFIGMAPS, configmap(name))
         marked = await api.ok("DELETE", f"{CONFIGMAPS}/{name}", {"propagationPolicy": policy})
         assert marked["metadata"]["finalizers"] == [finalizer]
-    assert (await api.refused("DELETE", f"{CONFIGMAPS}/a", {"propagationPolicy": "Sideways"}))["code"] == 400
+    assert (await api.refused("DELETE", f"{CONFIGMAPS}/a", {"propagationPolicy": "Sideways"}))["code"] == 422
 
 
 async def test_a_finished_delete_says_what_went(api: Api) -> None:
@@ -291,3 +291,26 @@ async def test_events_have_two_faces(api: Api) -> None:
     selector = "fieldSelector=regarding.name%3Dp"
     assert len((await api.ok("GET", f"/apis/events.k8s.io/v1/events?{selector}"))["items"]) == 1
     assert len((await api.ok("GET", "/api/v1/events?fieldSelector=involvedObject.name%3Dp"))["items"]) == 1
+
+
+async def test_a_delete_may_be_a_dry_run_by_its_body_or_by_its_query(api: Api) -> None:
+    await api.ok("POST", CONFIGMAPS, configmap("c"))
+    for query, body in (("", {"dryRun": ["All"]}), ("?dryRun=All", {}), ("?dryRun=All", None)):
+        await api.ok("DELETE", f"{CONFIGMAPS}/c{query}", body)
+        await api.ok("DELETE", f"{CONFIGMAPS}{query}", body)
+        await api.ok("GET", f"{CONFIGMAPS}/c")
+    wrong = await api.refused("DELETE", f"{CONFIGMAPS}/c", {"dryRun": ["Some"]})
+    assert wrong["message"] == (
+        'DeleteOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]: supported values: "All"'
+    )
+    typed = await api.refused("DELETE", f"{CONFIGMAPS}/c", {"preconditions": "x"})
+    assert "cannot unmarshal string into Go struct field DeleteOptions.preconditions" in typed["message"]
+
+
+async def test_times_are_stored_as_go_writes_them(api: Api) -> None:
+    lease = {"metadata": {"name": "l"}, "spec": {"renewTime": "2026-01-01T02:00:00.5+02:00", "leaseDurationSeconds": 1}}
+    made = await api.ok("POST", "/apis/coordination.k8s.io/v1/namespaces/default/leases", lease)
+    assert made["spec"]["renewTime"] == "2026-01-01T00:00:00.500000Z"
+    lease["spec"] = {"renewTime": "2026-01-01"}
+    refused = await api.refused("POST", "/apis/coordination.k8s.io/v1/namespaces/default/leases", lease)
+    assert 'parsing time "2026-01-01" as' in refused["message"]
