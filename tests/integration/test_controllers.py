@@ -309,6 +309,47 @@ async def test_a_job_that_fails_too_often_fails(cluster: ControlPlane) -> None:
     assert {item["type"] for item in done["status"]["conditions"]} == {"FailureTarget", "Failed"}
 
 
+async def test_a_job_is_suspended_and_resumed_without_counting_the_pods_it_takes_away(cluster: ControlPlane) -> None:
+    await cluster.add_node()
+    spec = {"template": {"spec": template()["spec"] | {"restartPolicy": "Never"}}}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": spec}
+    await cluster.client.create(JOBS, "default", job)
+    await cluster.until_status(JOBS, "j", active=1, ready=1)
+    await cluster.client.patch(JOBS, "default", "j", {"spec": {"suspend": True}})
+    await cluster.until_status(JOBS, "j", active=0, failed=0)
+    await cluster.client.patch(JOBS, "default", "j", {"spec": {"suspend": False}})
+    resumed = await cluster.until_status(JOBS, "j", active=1, ready=1)
+    assert resumed["status"].get("failed", 0) == 0
+
+    async def is_told() -> bool:
+        told = [text for text in await cluster.events("j") if "Job" in text]
+        return sorted(told) == ["Resumed Job resumed", "Suspended Job suspended"]
+
+    await cluster.until("the events", is_told)
+
+
+async def test_indexes_fail_for_themselves(cluster: ControlPlane) -> None:
+    await cluster.add_node()
+    index = "batch.kubernetes.io/job-completion-index"
+    cluster.kubelet.outcome = lambda pod: "Failed" if pod["metadata"]["annotations"][index] == "1" else "Succeeded"
+    spec: JsonObject = {
+        "completions": 3,
+        "parallelism": 3,
+        "completionMode": "Indexed",
+        "backoffLimitPerIndex": 0,
+        "template": {"spec": template()["spec"] | {"restartPolicy": "Never"}},
+    }
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"}, "spec": spec}
+    await cluster.client.create(JOBS, "default", job)
+    done = await cluster.until_status(JOBS, "j", succeeded=2, failed=1, completedIndexes="0,2", failedIndexes="1")
+    assert done["spec"]["backoffLimit"] == 2**31 - 1
+
+    async def is_told() -> bool:
+        return "FailedIndexes Job has failed indexes" in await cluster.events("j")
+
+    await cluster.until("the event", is_told)
+
+
 async def test_daemons_run_on_every_node_and_follow_new_ones(cluster: ControlPlane) -> None:
     await cluster.add_node("n1")
     await cluster.client.create(DAEMONSETS, "default", workload("DaemonSet"))

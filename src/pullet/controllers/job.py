@@ -13,20 +13,18 @@ from datetime import timedelta
 from pullet.base.jsonvalue import JsonObject
 from pullet.controllers.conditions import find_condition, set_condition
 from pullet.controllers.informers import BY_CONTROLLER, Informers
-from pullet.controllers.job_plan import (
+from pullet.controllers.job_counts import TRACKING_FINALIZER, JobCounts, count_pods
+from pullet.controllers.job_indexes import (
     COMPLETION_INDEX,
-    TRACKING_FINALIZER,
-    JobCounts,
-    Verdict,
-    count_pods,
-    decide_end,
+    INDEX_FAILURES,
+    INDEX_IGNORED_FAILURES,
+    failures_before,
     format_indexes,
-    is_finished,
+    has_limit_per_index,
     is_indexed,
-    plan_pods,
-    seconds_of_back_off,
-    seconds_to_deadline,
 )
+from pullet.controllers.job_plan import Verdict, decide_end, is_finished, plan_pods, seconds_to_deadline
+from pullet.controllers.job_policies import match_failure
 from pullet.controllers.pod_control import PodControl
 from pullet.controllers.pods import pod_from_template
 from pullet.controllers.reconciler import Reconciler, Source, same_key
@@ -48,6 +46,8 @@ from pullet.kube.status import ConflictError, NotFoundError
 from pullet.kubeclient.client import ApiClient
 from pullet.kubeclient.event_recorder import EventRecorder
 from pullet.kubeclient.object_cache import Change, Key
+
+_OURSELVES = "kubernetes.io/job-controller"
 
 
 class JobController:
@@ -75,7 +75,7 @@ class JobController:
     async def reconcile(self, key: Key) -> float | None:
         """One pass over one Job."""
         job = self._jobs.get(*key)
-        if job is None:
+        if job is None or job["spec"].get("managedBy", _OURSELVES) != _OURSELVES:
             return None
         pods = self._pods.by_index(BY_CONTROLLER, uid_of(job))
         if is_deleting(job):
@@ -83,30 +83,33 @@ class JobController:
             return None
         counts = count_pods(job, pods)
         if is_finished(job):
-            await self._release(counts.to_release)
+            await self._release([*counts.to_release, *counts.to_replace.values()])
             return await self._expire(job)
         status, verdict = self._next_status(job, counts)
+        before = job
         if status != (job.get("status") or {}):
             job = await self._client.update(JOBS, key[0], job | {"status": status}, subresource="status")
             self._jobs.observe(job)
-            self._report(job, verdict)
-        await self._release(counts.to_release)
-        if verdict is not None or job["spec"].get("suspend"):
+            self._report(job, before, verdict)
+        over = verdict is not None
+        await self._release([*counts.to_release, *(counts.to_replace.values() if over else ())])
+        if over:
             await self._control.delete_many(job, counts.active)
+            return None
+        if job["spec"].get("suspend"):
+            await self._withdraw(job, counts.active)
             return None
         return await self._run_pods(job, counts)
 
     async def _run_pods(self, job: JsonObject, counts: JobCounts) -> float | None:
         now = self._clock.now()
-        plan = plan_pods(job, counts)
-        await self._control.delete_many(job, plan.delete)
-        waits = [seconds_to_deadline(job, now)]
-        if plan.create:
-            pause = seconds_of_back_off(counts, now)
-            if pause > 0:
-                waits.append(pause)
-            else:
-                await self._control.create_many(job, [_make_pod(job, index) for index in plan.create])
+        plan = plan_pods(job, counts, now)
+        await self._withdraw(job, plan.delete)
+        made = [
+            _make_pod(job, index, counts.to_replace.get(index) if index is not None else None) for index in plan.create
+        ]
+        await self._control.create_many(job, made)
+        waits = [seconds_to_deadline(job, now), plan.again_in_seconds]
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _next_status(self, job: JsonObject, counts: JobCounts) -> tuple[JsonObject, Verdict | None]:
@@ -135,6 +138,8 @@ class JobController:
             "failed": counts.failed,
             "completedIndexes": format_indexes(counts.completed_indexes) if is_indexed(job) else "",
         }
+        if has_limit_per_index(job):
+            status["failedIndexes"] = format_indexes(counts.failed_indexes)
         uncounted = {"succeeded": counts.uncounted_succeeded, "failed": counts.uncounted_failed}
         status["uncountedTerminatedPods"] = {name: uids for name, uids in uncounted.items() if uids}
         if verdict is not None:
@@ -147,17 +152,26 @@ class JobController:
                 conditions = set_condition(conditions, verdict.type, "True", verdict.reason, verdict.message, now)
                 if verdict.type == "Complete":
                     status["completionTime"] = format_time(now)
-        kept = {"ready", "terminating", "uncountedTerminatedPods"}
+        kept = {"ready", "terminating", "uncountedTerminatedPods", "failedIndexes"}
         status = {name: value for name, value in status.items() if value or name in kept}
         return status | ({"conditions": conditions} if conditions else {}), verdict
 
-    def _report(self, job: JsonObject, verdict: Verdict | None) -> None:
+    def _report(self, job: JsonObject, before: JsonObject, verdict: Verdict | None) -> None:
+        was, now = (_suspension(item) for item in (before, job))
+        if was != now and "True" in (was, now):
+            reason, message = ("Suspended", "Job suspended") if now == "True" else ("Resumed", "Job resumed")
+            self._recorder.event(object_reference(job), "Normal", reason, message)
         if verdict is None or not is_finished(job):
             return
         if verdict.type == "Complete":
             self._recorder.event(object_reference(job), "Normal", "Completed", "Job completed")
         else:
             self._recorder.event(object_reference(job), "Warning", verdict.reason, verdict.message)
+
+    async def _withdraw(self, job: JsonObject, pods: Sequence[JsonObject]) -> None:
+        """Delete pods that are too many; without their finalizer they do not count as failed."""
+        await self._release(pods)
+        await self._control.delete_many(job, pods)
 
     async def _release(self, pods: Sequence[JsonObject]) -> None:
         for pod in pods:
@@ -184,6 +198,11 @@ class JobController:
         return None
 
 
+def _suspension(job: JsonObject) -> str:
+    condition = find_condition((job.get("status") or {}).get("conditions") or (), "Suspended")
+    return str(condition.get("status")) if condition is not None else ""
+
+
 def _job_of_pod(change: Change) -> Iterable[Key]:
     controller = controller_of(change.object)
     if controller is None or controller.get("kind") != "Job":
@@ -191,7 +210,8 @@ def _job_of_pod(change: Change) -> Iterable[Key]:
     return ((namespace_of(change.object), controller["name"]),)
 
 
-def _make_pod(job: JsonObject, index: int | None) -> JsonObject:
+def _make_pod(job: JsonObject, index: int | None, before: JsonObject | None) -> JsonObject:
+    """`before` is the failed pod of the same index whose count of failures this one carries on."""
     template = copy.deepcopy(job["spec"].get("template") or {})
     name = name_of(job)
     prefix = f"{name}-" if index is None else f"{name}-{index}-"
@@ -201,6 +221,8 @@ def _make_pod(job: JsonObject, index: int | None) -> JsonObject:
     if index is not None:
         meta["annotations"] = dict(meta.get("annotations") or {}) | {COMPLETION_INDEX: str(index)}
         meta["labels"] = dict(meta.get("labels") or {}) | {COMPLETION_INDEX: str(index)}
+        if has_limit_per_index(job):
+            meta["annotations"] |= _failures_of_index(job, before)
         spec.setdefault("hostname", f"{name}-{index}")
         for container in (*spec.get("containers", ()), *(spec.get("initContainers") or ())):
             env = container.setdefault("env", [])
@@ -208,3 +230,14 @@ def _make_pod(job: JsonObject, index: int | None) -> JsonObject:
                 path = {"fieldPath": f"metadata.annotations['{COMPLETION_INDEX}']"}
                 env.append({"name": "JOB_COMPLETION_INDEX", "valueFrom": {"fieldRef": path}})
     return pod
+
+
+def _failures_of_index(job: JsonObject, before: JsonObject | None) -> dict[str, str]:
+    if before is None:
+        return {INDEX_FAILURES: "0"}
+    counted, ignored = failures_before(before)
+    if match_failure(job, before).action == "Ignore":
+        ignored += 1
+    else:
+        counted += 1
+    return {INDEX_FAILURES: str(counted)} | ({INDEX_IGNORED_FAILURES: str(ignored)} if ignored else {})

@@ -16,6 +16,7 @@ from pullet.policy.pod_defaulting import default_pod_template
 from pullet.policy.qos import QOSClass, compute_qos
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+_NO_LIMIT = 2**31 - 1
 
 
 def drop_status(obj: JsonObject) -> None:
@@ -193,12 +194,15 @@ def default_job(job: JsonObject) -> None:
         spec["completions"] = 1
     for name, value in (
         ("parallelism", 1),
-        ("backoffLimit", 6),
+        ("backoffLimit", 6 if spec.get("backoffLimitPerIndex") is None else _NO_LIMIT),
         ("completionMode", "NonIndexed"),
         ("suspend", False),
         ("podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed"),
     ):
         spec.setdefault(name, value)
+    for rule in (spec.get("podFailurePolicy") or {}).get("rules") or ():
+        for pattern in rule.get("onPodConditions") or ():
+            pattern.setdefault("status", "True")
     _default_workload(job)
 
 

@@ -14,6 +14,8 @@ from pullet.kube.selector import SelectorError, label_selector_from
 from pullet.policy.pod_validation import validate_pod_template
 
 _PERCENT = re.compile(r"\d+%")
+_FAILURE_ACTIONS = ("Count", "FailIndex", "FailJob", "Ignore")
+_REPLACEMENTS = ("Failed", "TerminatingOrFailed")
 _NEGATIVE = "must be greater than or equal to 0"
 
 
@@ -134,23 +136,89 @@ def validate_job(job: JsonObject) -> list[FieldError]:
     """Counts, and a template that ends."""
     spec = job.get("spec") or {}
     errors = _not_negative(
-        spec, ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
-    )
+        spec,
+        (
+            "parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished",
+            "backoffLimitPerIndex", "maxFailedIndexes",
+        ),
+    )  # fmt: skip
     mode = spec.get("completionMode")
     if mode not in ("NonIndexed", "Indexed"):
         errors.append(not_supported("spec.completionMode", mode, ("NonIndexed", "Indexed")))
+    elif mode == "Indexed" and spec.get("completions") is None:
+        errors.append(required("spec.completions", "when completion mode is Indexed"))
     template = spec.get("template") or {}
     errors += validate_pod_template(template, "spec.template")
     policy = (template.get("spec") or {}).get("restartPolicy")
     if policy == "Always":
         errors.append(required("spec.template.spec.restartPolicy", 'valid values: "OnFailure", "Never"'))
+    return errors + _validate_failures_of_job(spec, policy) + _validate_success_policy(spec)
+
+
+def _validate_failures_of_job(spec: JsonObject, restart_policy: str | None) -> list[FieldError]:
+    errors: list[FieldError] = []
+    for field in ("podFailurePolicy", "backoffLimitPerIndex"):
+        if spec.get(field) is not None and restart_policy != "Never":
+            text = f'only "Never" is supported when {field} is specified'
+            errors.append(invalid("spec.template.spec.restartPolicy", restart_policy, text))
+    limit, most = spec.get("backoffLimitPerIndex"), spec.get("maxFailedIndexes")
+    if limit is not None and spec.get("completionMode") != "Indexed":
+        errors.append(invalid("spec.backoffLimitPerIndex", limit, "requires indexed completion mode"))
+    if most is not None and limit is None:
+        errors.append(required("spec.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
+    if most is not None and most > (spec.get("completions") or 0):
+        errors.append(invalid("spec.maxFailedIndexes", most, "must be less than or equal to completions"))
+    for number, rule in enumerate((spec.get("podFailurePolicy") or {}).get("rules") or ()):
+        errors += _validate_failure_rule(rule, f"spec.podFailurePolicy.rules[{number}]", spec)
+    replacement = spec.get("podReplacementPolicy")
+    if spec.get("podFailurePolicy") is not None and replacement != "Failed":
+        errors.append(not_supported("spec.podReplacementPolicy", replacement, ("Failed",)))
+    elif replacement not in _REPLACEMENTS:
+        errors.append(not_supported("spec.podReplacementPolicy", replacement, _REPLACEMENTS))
     return errors
+
+
+def _validate_failure_rule(rule: JsonObject, path: str, spec: JsonObject) -> list[FieldError]:
+    errors: list[FieldError] = []
+    action, exit_codes = rule.get("action"), rule.get("onExitCodes")
+    if action not in _FAILURE_ACTIONS:
+        errors.append(not_supported(f"{path}.action", action, _FAILURE_ACTIONS))
+    elif action == "FailIndex" and spec.get("backoffLimitPerIndex") is None:
+        errors.append(invalid(f"{path}.action", action, "requires the backoffLimitPerIndex to be set"))
+    if (exit_codes is None) == (not rule.get("onPodConditions")):
+        errors.append(invalid(path, rule, "specifying one of OnExitCodes and OnPodConditions is required"))
+    if exit_codes is not None and exit_codes.get("operator") not in ("In", "NotIn"):
+        errors.append(not_supported(f"{path}.onExitCodes.operator", exit_codes.get("operator"), ("In", "NotIn")))
+    if exit_codes is not None and exit_codes.get("operator") == "In" and 0 in (exit_codes.get("values") or ()):
+        index = exit_codes["values"].index(0)
+        errors.append(invalid(f"{path}.onExitCodes.values[{index}]", 0, "must not be 0 for the In operator"))
+    return errors
+
+
+def _validate_success_policy(spec: JsonObject) -> list[FieldError]:
+    policy = spec.get("successPolicy")
+    if policy is None:
+        return []
+    if spec.get("completionMode") != "Indexed":
+        return [invalid("spec.successPolicy", policy, "requires indexed completion mode")]
+    if not policy.get("rules"):
+        return [
+            required("spec.successPolicy.rules", "at least one rules must be specified when successPolicy is specified")
+        ]
+    return [
+        required(
+            f"spec.successPolicy.rules[{number}]",
+            "at least one of succeededCount or succeededIndexes must be specified",
+        )
+        for number, rule in enumerate(policy["rules"])
+        if rule.get("succeededCount") is None and rule.get("succeededIndexes") is None
+    ]
 
 
 def validate_job_update(new: JsonObject, old: JsonObject) -> list[FieldError]:
     """Selector, template and completions of a job are for life."""
     spec, before = new.get("spec") or {}, old.get("spec") or {}
-    fields = ["selector", "completionMode"]
+    fields = ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "successPolicy", "managedBy"]
     if not before.get("suspend"):
         fields.append("template")
     if spec.get("completionMode") != "Indexed":

@@ -1,64 +1,21 @@
-"""Plans of ReplicaSets, Jobs, DaemonSets and StatefulSets: facts in, next steps out."""
+"""Plans of ReplicaSets, DaemonSets and StatefulSets: facts in, next steps out."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from tests.unit.controllers.workload_objects import NOW, names, pod
 
 from pullet.base.jsonvalue import JsonObject
 from pullet.controllers.daemonset import daemon_pod, node_eligibility, plan_daemons, plan_update, target_node
 from pullet.controllers.history import REVISION_HASH_LABEL
-from pullet.controllers.job_plan import (
-    TRACKING_FINALIZER,
-    Verdict,
-    count_pods,
-    decide_end,
-    format_indexes,
-    parse_indexes,
-    plan_pods,
-    seconds_of_back_off,
-)
 from pullet.controllers.pods import decide_claims, deletion_order
 from pullet.controllers.replicaset import plan_replicas, replica_set_status
 from pullet.controllers.statefulset import plan_statefulset, stateful_pod, stateful_status
-from pullet.kube.meta import format_time, name_of
 from pullet.kube.selector import label_selector_from
 from pullet.kube.status import ForbiddenError
 from pullet.policy.scheduling_facts import NodeFacts
-
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-def pod(name: str, phase: str = "Running", *, ready: bool = True, deleting: bool = False, **more: Any) -> JsonObject:
-    meta: JsonObject = {
-        "name": name,
-        "namespace": "ns",
-        "uid": f"uid-{name}",
-        "creationTimestamp": "2026-01-01T00:00:00Z",
-    }
-    meta |= more.get("meta", {})
-    if deleting:
-        meta["deletionTimestamp"] = "2026-01-01T11:59:00Z"
-    since = format_time(NOW - timedelta(seconds=more.get("ready_for", 3600)))
-    condition = {
-        "type": "Ready",
-        "status": "True" if ready and phase == "Running" else "False",
-        "lastTransitionTime": since,
-    }
-    return {
-        "metadata": meta,
-        "spec": {"nodeName": more.get("node", "n1")},
-        "status": {"phase": phase, "conditions": [condition]} | more.get("status", {}),
-    }
-
-
-def names(pods: list[JsonObject]) -> list[str]:
-    return [name_of(item) for item in pods]
-
 
 # --- ReplicaSet ---
 
@@ -132,113 +89,6 @@ def test_claims() -> None:
     ]
     claims = decide_claims(owner, selector, pods)
     assert (names(claims.owned), names(claims.adopt), names(claims.release)) == (["owned"], ["orphan"], ["strayed"])
-
-
-# --- Job ---
-
-
-def job(completions: int | None = 1, parallelism: int = 1, status: JsonObject | None = None, **spec: Any) -> JsonObject:
-    template = {"spec": {"restartPolicy": "Never"}}
-    body = {"completions": completions, "parallelism": parallelism, "template": template, "backoffLimit": 6} | spec
-    return {"metadata": {"name": "job", "uid": "job"}, "spec": body, "status": status or {}}
-
-
-def job_pod(name: str, phase: str, *, tracked: bool = True, index: int | None = None, **more: Any) -> JsonObject:
-    meta: JsonObject = {"finalizers": [TRACKING_FINALIZER]} if tracked else {}
-    if index is not None:
-        meta["annotations"] = {"batch.kubernetes.io/job-completion-index": str(index)}
-    return pod(name, phase, meta=meta, **more)
-
-
-def test_each_finished_pod_is_counted_exactly_once_on_its_way_out() -> None:
-    done = job_pod("a", "Succeeded")
-    first = count_pods(job(2), [done])
-    assert (first.succeeded, first.uncounted_succeeded, names(first.to_release)) == (0, ["uid-a"], ["a"])
-    noted = {"uncountedTerminatedPods": {"succeeded": ["uid-a"]}}
-    again = count_pods(job(2, status=noted), [done])  # the finalizer was not taken off yet
-    assert (again.succeeded, again.uncounted_succeeded, again.all_succeeded) == (0, ["uid-a"], 1)
-    released = count_pods(job(2, status=noted), [job_pod("a", "Succeeded", tracked=False)])
-    assert (released.succeeded, released.uncounted_succeeded, released.all_succeeded) == (1, [], 1)
-    gone = count_pods(job(2, status=noted), [])
-    assert (gone.succeeded, gone.all_succeeded) == (1, 1)
-
-
-def test_a_pod_deleted_before_its_end_counts_as_failed() -> None:
-    counts = count_pods(job(), [job_pod("a", "Running", deleting=True)])
-    assert (counts.all_failed, counts.terminating, counts.active) == (1, 1, [])
-
-
-@pytest.mark.parametrize(
-    ("body", "phases", "verdict"),
-    [
-        (job(2), ["Succeeded"], None),
-        (job(2), ["Succeeded", "Succeeded"], "CompletionsReached"),
-        (job(None, 3), ["Succeeded", "Running"], None),
-        (job(None, 3), ["Succeeded"], "CompletionsReached"),
-        (job(1, backoffLimit=0), ["Failed"], "BackoffLimitExceeded"),
-        (job(1, backoffLimit=1), ["Failed"], None),
-        (
-            job(1, status={"startTime": "2026-01-01T11:59:00Z"}, activeDeadlineSeconds=60),
-            ["Running"],
-            "DeadlineExceeded",
-        ),
-        (job(1, status={"startTime": "2026-01-01T11:59:00Z"}, activeDeadlineSeconds=61), ["Running"], None),
-    ],
-)
-def test_how_a_job_ends(body: JsonObject, phases: list[str], verdict: str | None) -> None:
-    counts = count_pods(body, [job_pod(f"p{n}", phase) for n, phase in enumerate(phases)])
-    end = decide_end(body, counts, NOW)
-    assert (end.reason if isinstance(end, Verdict) else None) == verdict
-
-
-def test_restarts_in_place_count_against_the_limit() -> None:
-    body = job(1, backoffLimit=2, template={"spec": {"restartPolicy": "OnFailure"}})
-    restarting = job_pod("a", "Running", status={"containerStatuses": [{"restartCount": 2}]})
-    end = decide_end(body, count_pods(body, [restarting]), NOW)
-    assert end is not None
-    assert end.reason == "BackoffLimitExceeded"
-
-
-@pytest.mark.parametrize(
-    ("body", "phases", "create", "delete"),
-    [
-        (job(5, 2), [], 2, 0),
-        (job(5, 2), ["Running"], 1, 0),
-        (job(3, 3), ["Succeeded", "Succeeded"], 1, 0),
-        (job(3, 1), ["Running", "Running"], 0, 1),
-        (job(None, 2), [], 2, 0),
-        (job(None, 2), ["Succeeded", "Running"], 0, 0),  # a work queue takes no more pods after the first success
-        (job(5, 0), ["Running"], 0, 1),
-    ],
-)
-def test_pods_of_a_job(body: JsonObject, phases: list[str], create: int, delete: int) -> None:
-    counts = count_pods(body, [job_pod(f"p{n}", phase) for n, phase in enumerate(phases)])
-    plan = plan_pods(body, counts)
-    assert (len(plan.create), len(plan.delete)) == (create, delete)
-
-
-def test_indexes_are_used_once_and_failed_ones_again() -> None:
-    body = job(4, 3, completionMode="Indexed")
-    pods = [job_pod("a", "Succeeded", index=0), job_pod("b", "Running", index=1), job_pod("c", "Failed", index=2)]
-    counts = count_pods(body, pods)
-    assert counts.completed_indexes == {0}
-    assert counts.all_succeeded == 1
-    assert plan_pods(body, counts).create == [2, 3]
-
-
-def test_failed_pods_are_replaced_ever_later() -> None:
-    ended = [{"state": {"terminated": {"finishedAt": format_time(NOW - timedelta(seconds=4))}}}]
-    pods = [job_pod(f"p{n}", "Failed", status={"containerStatuses": ended}) for n in range(3)]
-    assert [seconds_of_back_off(count_pods(job(), pods[:n]), NOW) for n in range(4)] == [0.0, 6.0, 16.0, 36.0]
-
-
-@given(st.sets(st.integers(0, 200)))
-def test_indexes_survive_their_notation(indexes: set[int]) -> None:
-    assert set(parse_indexes(format_indexes(indexes))) == indexes
-
-
-def test_the_notation_of_indexes() -> None:
-    assert format_indexes({1, 3, 4, 5, 9}) == "1,3-5,9"
 
 
 # --- DaemonSet ---
