@@ -2,7 +2,8 @@
 
 Modules, in reading order:
 the whole: server (start, stop, certificates, kubeconfigs), settings, app (dispatch, errors), http_protocol, bootstrap;
-a request: routing, request_context, authentication, impersonation, authorization, service_account_tokens, certificates;
+a request: routing, request_context, authentication, impersonation, authorization, node_authorizer, node_restriction,
+service_account_tokens, certificates;
 bodies: decoding (JSON, YAML, schema), protobuf, schemas (the built data file), patching, server_side_apply,
 managed_fields;
 objects: records, storage, watch_cache, strategies (what each kind does of its own), writing, delete_options,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from pullet.apiserver.admission_request import AdmissionRequest, Operation
 from pullet.apiserver.authorization import node_of
+from pullet.apiserver.node_restriction import restrict_node
 from pullet.apiserver.records import Record
 from pullet.apiserver.settings import ApiServerSettings
 from pullet.apiserver.storage import Storage
@@ -89,7 +90,7 @@ class AdmissionChain:
                 errors = admission.always_pull_images_errors(request.obj)
                 if errors:
                     raise ForbiddenError.on(scheme.PODS, request.name, aggregate_text(errors))
-        _check_node(request)
+        restrict_node(request)
         if self._webhooks.any_for(request.resource):
             await self._webhooks.validate(request)
 
@@ -133,7 +134,8 @@ class AdmissionChain:
 
     async def _admit_new_pod(self, request: AdmissionRequest, pod: JsonObject) -> None:
         spec = pod["spec"]
-        if admission.MIRROR_POD_ANNOTATION not in annotations_of(pod):
+        is_nodes_own = bool(node_of(request.context.user)) or admission.MIRROR_POD_ANNOTATION in annotations_of(pod)
+        if not is_nodes_own:
             if not spec.get("serviceAccountName"):
                 spec["serviceAccountName"] = spec["serviceAccount"] = admission.DEFAULT_SERVICE_ACCOUNT
             account = await self._service_account(request, spec["serviceAccountName"])
@@ -158,22 +160,3 @@ class AdmissionChain:
             scheme.PODS, request.name,
             f"error looking up service account {request.namespace}/{name}: serviceaccount {quote(name)} not found",
         )  # fmt: skip
-
-
-_NODE_WRITES = {
-    (Operation.CREATE, ""): "create pods",
-    (Operation.UPDATE, "status"): "update pod status for pods",
-    (Operation.DELETE, ""): "delete pods",
-}
-
-
-def _check_node(request: AdmissionRequest) -> None:
-    """A node writes only the pods bound to it. Source: plugin/pkg/admission/noderestriction/admission.go."""
-    node = node_of(request.context.user)
-    if not node or request.resource is not scheme.PODS:
-        return
-    pod = request.old or request.obj or {}
-    if (pod.get("spec") or {}).get("nodeName") != node:
-        what = _NODE_WRITES.get((request.operation, request.subresource), "change pods")
-        why = f"node {quote(node)} can only {what} with spec.nodeName set to itself"
-        raise ForbiddenError.on(scheme.PODS, request.name, why)

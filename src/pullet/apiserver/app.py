@@ -15,12 +15,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from pullet.apiserver.authentication import Authenticator
-from pullet.apiserver.authorization import AccessRequest, is_allowed
+from pullet.apiserver.authorization import AccessRequest
 from pullet.apiserver.delete_options import dry_run_errors
 from pullet.apiserver.discovery import Discovery
 from pullet.apiserver.impersonation import impersonated
 from pullet.apiserver.metrics import CONTENT_TYPE as METRICS_TYPE
 from pullet.apiserver.metrics import ApiMetrics
+from pullet.apiserver.node_authorizer import Authorizer
 from pullet.apiserver.openapi import V2_CONTENT_TYPE, OpenApi
 from pullet.apiserver.records import encode_json
 from pullet.apiserver.request_context import RequestContext, User
@@ -48,6 +49,7 @@ class Application:
         self,
         *,
         authenticator: Authenticator,
+        authorizer: Authorizer,
         rest: RestHandler,
         reviews: Reviews,
         subresources: Subresources,
@@ -58,6 +60,7 @@ class Application:
         git_version: str,
     ) -> None:
         self._authenticator = authenticator
+        self._authorizer = authorizer
         self._rest = rest
         self._reviews = reviews
         self._subresources = subresources
@@ -128,8 +131,7 @@ class Application:
             response.headers.append("Warning", _warning(text))
         return response
 
-    @staticmethod
-    def _authorize(user: User, info: RequestInfo) -> None:
+    def _authorize(self, user: User, info: RequestInfo) -> None:
         resource = info.resource.plural
         if info.subresource_name:
             resource += f"/{info.subresource_name}"
@@ -139,10 +141,13 @@ class Application:
             group=info.resource.group,
             resource=resource,
             namespace=info.namespace,
-            name=info.name,
+            name=info.name or info.selected("metadata.name"),
+            selected_node=info.selected("spec.nodeName"),
         )
-        if not is_allowed(asked):
-            raise ForbiddenError.on(info.resource, info.name, asked.forbidden_text)
+        decision = self._authorizer.decide(asked)
+        if not decision.is_allowed:
+            why = f"{asked.forbidden_text}: {decision.reason}" if decision.reason else asked.forbidden_text
+            raise ForbiddenError.on(info.resource, info.name, why)
 
     async def _dispatch(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
         if not info.resource.is_stored:
@@ -186,7 +191,7 @@ class Application:
         if bare != "/metrics" and not bare.startswith("/openapi"):
             return None
         asked = AccessRequest(user=user, verb="get", path=path)
-        if not is_allowed(asked):
+        if not self._authorizer.decide(asked).is_allowed:
             raise ForbiddenError.on(None, "", asked.forbidden_text)
         if bare == "/metrics":
             return Response(self._metrics.render(), headers={"content-type": METRICS_TYPE})

@@ -1,7 +1,8 @@
-"""Who may do what. No RBAC objects: four kinds of identity with fixed rights.
+"""Who may do what. RBAC objects change nothing: four kinds of identity with fixed rights.
 
 system:masters, the control plane's own components   everything
-a node (group system:nodes)                          what a kubelet needs, writing only its own node, lease and pods
+a node (group system:nodes)                          what a kubelet needs; `node_authorizer` and `node_restriction`
+                                                     narrow it to the node itself and the pods bound to it
 a ServiceAccount                                     reading its own namespace (not its Secrets)
 anybody authenticated                                discovery, and asking about themselves
 """
@@ -36,8 +37,9 @@ _NODE_RULES: dict[tuple[str, str], tuple[str, ...]] = {
     ("", "pods/eviction"): ("create",),
     ("", "events"): ("create", "update", "patch"),
     ("events.k8s.io", "events"): ("create", "update", "patch"),
-    ("", "secrets"): ("get",),
-    ("", "configmaps"): ("get",),
+    ("", "secrets"): _READ,
+    ("", "configmaps"): _READ,
+    ("", "persistentvolumeclaims"): ("get",),
     ("", "serviceaccounts"): ("get",),
     ("", "serviceaccounts/token"): ("create",),
     ("", "namespaces"): _READ,
@@ -62,6 +64,7 @@ class AccessRequest:
     namespace: str = ""
     name: str = ""
     path: str = ""
+    selected_node: str = ""  # of a list or watch: the spec.nodeName its field selector asks for
 
     @property
     def forbidden_text(self) -> str:
@@ -73,8 +76,16 @@ class AccessRequest:
         return f'{who} cannot {self.verb} resource "{self.resource}" in API group "{self.group}" {scope}'
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """An answer, with what there is to say beyond it."""
+
+    is_allowed: bool
+    reason: str = ""
+
+
 def is_allowed(request: AccessRequest) -> bool:
-    """Whether the identity's fixed rights cover the request."""
+    """Whether the identity's fixed rights cover the request; of a node, `node_authorizer` must agree."""
     user = request.user
     if MASTERS_GROUP in user.groups or user.name in _COMPONENTS:
         return True
@@ -145,4 +156,7 @@ def rules_of(user: User, namespace: str) -> JsonObject:
             {"verbs": list(_READ), "apiGroups": [group], "resources": resources}
             for group, resources in _account_reads().items()
         ]
-    return {"resourceRules": rules, "nonResourceRules": non_resource, "incomplete": False}
+    status: JsonObject = {"resourceRules": rules, "nonResourceRules": non_resource, "incomplete": False}
+    if node_of(user):
+        status |= {"incomplete": True, "evaluationError": "a node's rights depend on the pods bound to it"}
+    return status

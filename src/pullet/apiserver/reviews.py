@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pullet.apiserver.authorization import AccessRequest, is_allowed, rules_of
+from pullet.apiserver.authorization import AccessRequest, rules_of
+from pullet.apiserver.node_authorizer import Authorizer
 from pullet.apiserver.request_context import RequestContext, User
 from pullet.apiserver.service_account_tokens import ServiceAccountTokens
 from pullet.base.jsonvalue import JsonObject
@@ -16,7 +17,8 @@ from pullet.kube.status import BadRequestError, MethodNotAllowedError
 class Reviews:
     """Fills in the status of a review."""
 
-    def __init__(self, *, tokens: ServiceAccountTokens, clock: Clock) -> None:
+    def __init__(self, *, authorizer: Authorizer, tokens: ServiceAccountTokens, clock: Clock) -> None:
+        self._authorizer = authorizer
         self._tokens = tokens
         self._clock = clock
 
@@ -29,12 +31,12 @@ class Reviews:
                 review["metadata"]["creationTimestamp"] = format_time(self._clock.now())
                 review["status"] = {"userInfo": context.user.to_info()}
             case scheme.SELFSUBJECTACCESSREVIEWS:
-                review["status"] = _access(context.user, spec)
+                review["status"] = self._access(context.user, spec)
             case scheme.SUBJECTACCESSREVIEWS | scheme.LOCALSUBJECTACCESSREVIEWS:
                 if resource is scheme.LOCALSUBJECTACCESSREVIEWS:
                     spec.setdefault("resourceAttributes", {})["namespace"] = namespace
                 user = User(name=spec.get("user") or "", groups=tuple(spec.get("groups") or ()))
-                review["status"] = _access(user, spec)
+                review["status"] = self._access(user, spec)
             case scheme.SELFSUBJECTRULESREVIEWS:
                 if not spec.get("namespace"):
                     raise BadRequestError("no namespace on request")
@@ -52,24 +54,36 @@ class Reviews:
         user, audiences = checked
         return {"authenticated": True, "user": user.to_info(), "audiences": audiences}
 
+    def _access(self, user: User, spec: JsonObject) -> JsonObject:
+        decision = self._authorizer.decide(_request(user, spec))
+        status: JsonObject = {"allowed": decision.is_allowed}
+        if decision.reason:
+            status["reason"] = decision.reason
+        return status
 
-def _access(user: User, spec: JsonObject) -> JsonObject:
+
+def _request(user: User, spec: JsonObject) -> AccessRequest:
     resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
     if bool(resource) == bool(path):
         raise BadRequestError("exactly one of nonResourceAttributes or resourceAttributes must be specified")
     if path:
-        request = AccessRequest(user=user, verb=path.get("verb") or "get", path=path.get("path") or "/")
-    else:
-        assert resource is not None
-        name = resource.get("resource") or ""
-        if resource.get("subresource"):
-            name += f"/{resource['subresource']}"
-        request = AccessRequest(
-            user=user,
-            verb=resource.get("verb") or "",
-            group=resource.get("group") or "",
-            resource=name,
-            namespace=resource.get("namespace") or "",
-            name=resource.get("name") or "",
-        )
-    return {"allowed": is_allowed(request)}
+        return AccessRequest(user=user, verb=path.get("verb") or "get", path=path.get("path") or "/")
+    assert resource is not None
+    name = resource.get("resource") or ""
+    if resource.get("subresource"):
+        name += f"/{resource['subresource']}"
+    requirements = (resource.get("fieldSelector") or {}).get("requirements") or ()
+    nodes = [
+        (item.get("values") or [""])[0]
+        for item in requirements
+        if item.get("key") == "spec.nodeName" and item.get("operator") == "In"
+    ]
+    return AccessRequest(
+        user=user,
+        verb=resource.get("verb") or "",
+        group=resource.get("group") or "",
+        resource=name,
+        namespace=resource.get("namespace") or "",
+        name=resource.get("name") or "",
+        selected_node=nodes[0] if nodes else "",
+    )

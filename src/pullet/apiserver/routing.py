@@ -5,10 +5,12 @@ Source: apiserver pkg/endpoints/request/requestinfo.go.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
 from pullet.kube.scheme import Resource, Subresource, resource_at
+from pullet.kube.selector import SelectorError, parse_field_selector
 from pullet.kube.status import MethodNotAllowedError, NotFoundError
 
 
@@ -49,6 +51,14 @@ class RequestInfo:
     def subresource_name(self) -> str:
         """The subresource's name, empty for the object itself."""
         return self.subresource.name if self.subresource else ""
+
+    def selected(self, label: str) -> str:
+        """The value that the field selector of a list or watch asks of `label`, empty if it asks none."""
+        if self.verb not in ("list", "watch", "deletecollection"):
+            return ""
+        with suppress(SelectorError):  # a selector that cannot be read is refused with its own words later
+            return parse_field_selector(self.query.get("fieldSelector")).equal(label) or ""
+        return ""
 
 
 _OBJECT_VERBS = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "POST": "create"}

@@ -33,6 +33,7 @@ from pullet.apiserver.evictions import Evictions
 from pullet.apiserver.http_protocol import ApiHttpProtocol
 from pullet.apiserver.managed_fields import FieldOwnership
 from pullet.apiserver.metrics import ApiMetrics
+from pullet.apiserver.node_authorizer import Authorizer
 from pullet.apiserver.node_proxy import NodeProxy
 from pullet.apiserver.openapi import OpenApi
 from pullet.apiserver.reading import Reader
@@ -283,10 +284,12 @@ class ApiServer:
             clock=clock,
             settings=settings,
         )
+        authorizer = Authorizer(storage=storage)
         self._app = Application(
             authenticator=Authenticator(tokens=tokens, static_tokens=self._static_tokens),
+            authorizer=authorizer,
             rest=rest,
-            reviews=Reviews(tokens=tokens, clock=clock),
+            reviews=Reviews(authorizer=authorizer, tokens=tokens, clock=clock),
             subresources=subresources,
             discovery=Discovery(),
             openapi=OpenApi(schemas, settings.git_version),

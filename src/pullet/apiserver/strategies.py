@@ -123,7 +123,7 @@ STRATEGIES: dict[str, Strategy] = {
     scheme.STATEFULSETS.storage_key: Strategy(
         default=object_defaulting.default_statefulset,
         prepare_create=object_defaulting.drop_status,
-        validate=workload_validation.validate_workload,
+        validate=workload_validation.validate_statefulset,
         validate_update=workload_validation.validate_statefulset_update,
     ),
     scheme.JOBS.storage_key: Strategy(

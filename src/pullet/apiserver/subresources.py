@@ -10,10 +10,12 @@ from starlette.types import Receive, Scope, Send
 
 from pullet.apiserver.admission_chain import AdmissionChain
 from pullet.apiserver.admission_request import AdmissionRequest, Operation
+from pullet.apiserver.authorization import node_of
 from pullet.apiserver.decoding import JSON, SchemaDecoder, parse_body
 from pullet.apiserver.evictions import Evictions
 from pullet.apiserver.node_client import NodeRefusedError, NodeUnreachableError
 from pullet.apiserver.node_proxy import NodeProxy
+from pullet.apiserver.node_restriction import restrict_token
 from pullet.apiserver.patching import apply_patch, parse_patch, patch_type_of
 from pullet.apiserver.reading import Reader
 from pullet.apiserver.records import Record, encode_json
@@ -228,6 +230,9 @@ class Subresources:
             )  # fmt: skip
         seconds = min(seconds, self._max_token_seconds)
         pod = self._bound_pod(spec.get("boundObjectRef"), info)
+        node = node_of(context.user)
+        if node:
+            restrict_token(node, info.name, spec.get("boundObjectRef"), pod)
         audiences = list(spec.get("audiences") or ()) or [ISSUER]
         token, expires_at = self._tokens.issue(account.obj, audiences=audiences, seconds=seconds, bound_pod=pod)
         spec |= {"audiences": audiences, "expirationSeconds": seconds}

@@ -20,7 +20,7 @@ from pullet.kit.clock import Clock
 from pullet.kit.worker_threads import WorkerThreads
 from pullet.kube.meta import annotations_of
 from pullet.kube.scheme import PODS
-from pullet.kube.status import AlreadyExistsError, ApiError, NotFoundError
+from pullet.kube.status import AlreadyExistsError, ApiError, ForbiddenError, InvalidError, NotFoundError
 from pullet.kubeclient.client import ApiClient
 
 log = logging.getLogger(__name__)
@@ -70,6 +70,8 @@ class StaticPods:
                 await self._api.create(PODS, namespace, pod)
             except AlreadyExistsError:
                 log.debug("static pod waits for its predecessor to go", extra={"pod": f"{namespace}/{name}"})
+            except (ForbiddenError, InvalidError) as error:
+                log.warning("static pod is refused", extra={"pod": f"{namespace}/{name}", "error": str(error)})
 
     async def _delete(self, key: tuple[str, str]) -> None:
         try:

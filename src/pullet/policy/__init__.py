@@ -2,14 +2,14 @@
 
 Modules, in reading order:
 the pull: image_pull (use, pull, wait or refuse, with its reasons), backoff, pull_backoff, credential_match (keyring
-rules), pull_record, pull_verification (who may use a present image), image_gc, eviction (when a node is short), pod_eviction (whom it ends), wording (every text, by
-release);
+rules), pull_record, pull_verification (who may use a present image), wording (every text, by release);
+the node in need: image_gc, eviction (when it is short), pod_eviction (which pods it ends);
 the pod's life: runtime_status (what the runtime says), container_actions, restart_backoff, probe_state,
 container_state, pod_phase, pod_status, qos;
 events: event_correlation;
 objects at the API: admission, object_defaulting, pod_defaulting, object_validation, pod_validation,
 container_validation, placement_validation, pod_settings_validation, workload_validation, inert_defaulting,
-inert_validation (kinds that nothing acts on), deletion, disruption (budgets and evictions);
+inert_validation (kinds that nothing acts on), pod_references, deletion, disruption (budgets and evictions);
 webhooks: webhook_validation, webhook_matching, admission_review;
 placing pods: scheduling, scheduling_facts, scheduling_filters.
 """

@@ -18,10 +18,10 @@ from pullet.kube.resource import Resource
 from pullet.testing.openapi_requests import FuzzRequest, OpenApiRequests
 
 SEED, COUNT = (int(word) for word in os.environ.get("PULLET_FUZZ", "1:150").split(":"))
-TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}
-WORKLOAD = {"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE}}
-ENDING = {"spec": {**TEMPLATE["spec"], "restartPolicy": "Never"}}
-WEBHOOK = {"webhooks": [{
+TEMPLATE: dict[str, Any] = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}
+WORKLOAD: dict[str, Any] = {"spec": {"selector": {"matchLabels": {"a": "b"}}, "template": TEMPLATE}}
+ENDING: dict[str, Any] = {"spec": {**TEMPLATE["spec"], "restartPolicy": "Never"}}
+WEBHOOK: dict[str, Any] = {"webhooks": [{
     "name": "a.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None", "failurePolicy": "Ignore",
     "clientConfig": {"url": "https://127.0.0.1:1/"}, "rules": [
         {"apiGroups": ["example.com"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}]}]}  # fmt: skip
@@ -49,7 +49,7 @@ async def known_objects(api: Api) -> dict[str, list[Any]]:
     """One accepted object of each kind that can be written, by kind."""
     found: dict[str, list[Any]] = {}
     for resource, parts in KNOWN.items():
-        body = {"apiVersion": resource.api_version, "kind": resource.kind}
+        body: dict[str, Any] = {"apiVersion": resource.api_version, "kind": resource.kind}
         body = {**body, **parts, "metadata": {"name": resource.version}}
         found.setdefault(resource.kind, []).append(await api.ok("POST", resource.path("default"), body))
     return found
