@@ -361,6 +361,24 @@ async def test_daemons_run_on_every_node_and_follow_new_ones(cluster: ControlPla
     await cluster.until_status(DAEMONSETS, "web", updatedNumberScheduled=2, numberAvailable=2)
 
 
+async def test_a_surging_daemon_set_is_never_without_a_pod(cluster: ControlPlane) -> None:
+    await cluster.add_node("n1")
+    strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    await cluster.client.create(DAEMONSETS, "default", workload("DaemonSet", updateStrategy=strategy))
+    before = (await cluster.until_status(DAEMONSETS, "web", numberAvailable=1, updatedNumberScheduled=1))["status"]
+    patch: JsonObject = {"spec": {"template": {"metadata": {"annotations": {"a": "b"}}}}}
+    await cluster.client.patch(DAEMONSETS, "default", "web", patch)
+    after = (await cluster.until_status(DAEMONSETS, "web", numberAvailable=1, updatedNumberScheduled=1))["status"]
+    assert after["observedGeneration"] > before["observedGeneration"]
+
+    async def is_told() -> list[str] | None:
+        told = [text.partition(" ")[0] for text in await cluster.events("web") if "pod: " in text]
+        return told if len(told) == 3 else None
+
+    wanted = ["SuccessfulCreate", "SuccessfulCreate", "SuccessfulDelete"]
+    assert await cluster.until("the events", is_told) == wanted
+
+
 async def test_a_stateful_set_grows_in_order_and_updates_backwards(cluster: ControlPlane) -> None:
     await cluster.add_node()
     await cluster.client.create(STATEFULSETS, "default", workload("StatefulSet", replicas=3, serviceName="web"))

@@ -2,5 +2,6 @@
 
 Modules, in reading order: reconciler, informers, controller_manager; scheduler, service_accounts, namespaces,
 node_lifecycle, taint_eviction, pod_garbage; pods, conditions, templates, pod_control; replicaset; rollout, revisions,
-deployment_status, deployment; history, daemonset, statefulset; job_plan, job; disruption; ownership, garbage_collector.
+deployment_status, deployment; history, daemon_plan, daemonset, statefulset; job_indexes, job_policies, job_counts,
+job_plan, job; disruption; ownership, garbage_collector.
 """

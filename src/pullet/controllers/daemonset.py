@@ -1,156 +1,39 @@
 """DaemonSets: one pod on every node that will have it, replaced node by node when the template changes.
 
-Source: kubernetes pkg/controller/daemon/{daemon_controller,update}.go, util/daemonset_util.go.
+What to do is daemon_plan's. Source: kubernetes pkg/controller/daemon/{daemon_controller,update}.go.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from pullet.base.jsonvalue import JsonObject
-from pullet.controllers.conditions import scaled_value
-from pullet.controllers.history import REVISION_HASH_LABEL, RevisionHistory, hash_of_pod, hashes_in_use
-from pullet.controllers.informers import Informers
+from pullet.controllers.daemon_plan import (
+    DaemonFacts,
+    age,
+    daemon_pod,
+    node_eligibility,
+    plan_daemons,
+    plan_update,
+    target_node,
+)
+from pullet.controllers.history import RevisionHistory, hash_of_pod, hashes_in_use
+from pullet.controllers.informers import BY_CONTROLLER, Informers
 from pullet.controllers.pod_control import PodControl, carry_out_claims
-from pullet.controllers.pods import decide_claims, is_available, is_ready, phase_of, pod_from_template
+from pullet.controllers.pods import decide_claims, is_ready, phase_of
 from pullet.controllers.reconciler import Reconciler, Source, same_key
 from pullet.kit.clock import Clock
-from pullet.kube.meta import controller_of, is_deleting, metadata, name_of, namespace_of, object_reference
+from pullet.kube.meta import controller_of, is_deleting, metadata, name_of, namespace_of, object_reference, uid_of
 from pullet.kube.scheme import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS
 from pullet.kube.selector import label_selector_from
 from pullet.kubeclient.client import ApiClient
 from pullet.kubeclient.event_recorder import EventRecorder
 from pullet.kubeclient.object_cache import Change, Key
-from pullet.policy.scheduling_facts import NodeFacts, node_facts, pod_demand
-from pullet.policy.scheduling_filters import find_untolerated_taint, matches_node
+from pullet.policy.backoff import ExponentialBackoff
+from pullet.policy.scheduling_facts import node_facts
 
-_TOLERATED = (
-    ("node.kubernetes.io/not-ready", "NoExecute"),
-    ("node.kubernetes.io/unreachable", "NoExecute"),
-    ("node.kubernetes.io/disk-pressure", "NoSchedule"),
-    ("node.kubernetes.io/memory-pressure", "NoSchedule"),
-    ("node.kubernetes.io/pid-pressure", "NoSchedule"),
-    ("node.kubernetes.io/unschedulable", "NoSchedule"),
-)
-
-
-@dataclass(slots=True)
-class DaemonPlan:
-    """Nodes that lack a pod, pods to delete, and failed pods among them."""
-
-    create_on: list[str] = field(default_factory=list)
-    delete: list[JsonObject] = field(default_factory=list)
-    failed: list[JsonObject] = field(default_factory=list)
-
-
-def daemon_pod(daemonset: JsonObject, node_name: str, revision_hash: str) -> JsonObject:
-    """The pod for one node: bound to it by affinity, tolerating what nodes go through."""
-    pod = pod_from_template(daemonset, daemonset["spec"].get("template") or {}, generate_name=f"{name_of(daemonset)}-")
-    meta, spec = pod["metadata"], pod["spec"]
-    meta["labels"] = dict(meta.get("labels") or {}) | {REVISION_HASH_LABEL: revision_hash}
-    spec["tolerations"] = [*(spec.get("tolerations") or ()), *_added_tolerations(spec)]
-    fields = [{"key": "metadata.name", "operator": "In", "values": [node_name]}]
-    affinity = copy.deepcopy(spec.get("affinity") or {})
-    node_affinity = affinity.setdefault("nodeAffinity", {})
-    required = node_affinity.setdefault("requiredDuringSchedulingIgnoredDuringExecution", {})
-    terms = required.get("nodeSelectorTerms") or [{}]
-    required["nodeSelectorTerms"] = [{**term, "matchFields": fields} for term in terms]
-    spec["affinity"] = affinity
-    return pod
-
-
-def _added_tolerations(spec: Mapping[str, Any]) -> list[JsonObject]:
-    added = [
-        *_TOLERATED,
-        *([("node.kubernetes.io/network-unavailable", "NoSchedule")] if spec.get("hostNetwork") else []),
-    ]
-    return [{"key": key, "operator": "Exists", "effect": effect} for key, effect in added]
-
-
-def node_eligibility(daemonset: JsonObject, node: NodeFacts) -> tuple[bool, bool]:
-    """Whether a pod should be started on the node, and whether one that is there may stay."""
-    template = daemonset["spec"].get("template") or {}
-    spec = dict(template.get("spec") or {})
-    spec["tolerations"] = [*(spec.get("tolerations") or ()), *_added_tolerations(spec)]
-    demand = pod_demand({"metadata": {}, "spec": spec})
-    if not matches_node(demand, node):
-        return False, False
-    should_run = find_untolerated_taint(demand, node, ("NoSchedule", "NoExecute")) is None
-    return should_run, find_untolerated_taint(demand, node, ("NoExecute",)) is None
-
-
-def target_node(pod: Mapping[str, Any]) -> str:
-    """The node a daemon pod is for, bound or not."""
-    spec = pod.get("spec") or {}
-    if spec.get("nodeName"):
-        return str(spec["nodeName"])
-    required = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
-        "requiredDuringSchedulingIgnoredDuringExecution"
-    ) or {}
-    for term in required.get("nodeSelectorTerms") or ():
-        for item in term.get("matchFields") or ():
-            if item.get("key") == "metadata.name" and item.get("values"):
-                return str(item["values"][0])
-    return ""
-
-
-def plan_daemons(
-    nodes: Mapping[str, tuple[bool, bool]], pods_by_node: Mapping[str, Sequence[JsonObject]]
-) -> DaemonPlan:
-    """Bring every eligible node to one pod, every other to none; `nodes` is eligibility by name."""
-    plan = DaemonPlan()
-    for name, (should_run, may_stay) in nodes.items():
-        pods = pods_by_node.get(name, ())
-        alive = [pod for pod in pods if not is_deleting(pod)]
-        if not may_stay:
-            plan.delete += alive
-            continue
-        failed = [pod for pod in alive if phase_of(pod) in ("Failed", "Succeeded")]
-        plan.failed += [pod for pod in failed if phase_of(pod) == "Failed"]
-        plan.delete += failed
-        running = [pod for pod in alive if pod not in failed]
-        plan.delete += sorted(running, key=_age)[1:]
-        if should_run and not pods:
-            plan.create_on.append(name)
-    gone = [pod for name, pods in pods_by_node.items() if name not in nodes for pod in pods]
-    plan.delete += [pod for pod in gone if not is_deleting(pod)]
-    return plan
-
-
-def plan_update(
-    daemonset: JsonObject,
-    pods_by_node: Mapping[str, Sequence[JsonObject]],
-    desired: int,
-    revision_hash: str,
-    now: datetime,
-) -> list[JsonObject]:
-    """Old pods to delete now, without more than maxUnavailable nodes being without an available pod."""
-    strategy = daemonset["spec"].get("updateStrategy") or {}
-    if strategy.get("type") == "OnDelete":
-        return []
-    allowed = scaled_value(
-        (strategy.get("rollingUpdate") or {}).get("maxUnavailable"), desired, default=1, round_up=True
-    )
-    min_ready = int(daemonset["spec"].get("minReadySeconds") or 0)
-    unavailable = 0
-    candidates: list[JsonObject] = []
-    for pods in pods_by_node.values():
-        available = any(is_available(pod, min_ready, now) and not is_deleting(pod) for pod in pods)
-        unavailable += not available
-        old = [pod for pod in pods if hash_of_pod(pod) != revision_hash and not is_deleting(pod)]
-        candidates += old
-    unavailable += max(0, desired - len(pods_by_node))
-    broken = [pod for pod in candidates if not is_available(pod, min_ready, now)]
-    healthy = [pod for pod in candidates if is_available(pod, min_ready, now)]
-    return [*broken, *healthy[: max(0, allowed - unavailable)]]
-
-
-def _age(pod: JsonObject) -> tuple[bool, str, str]:
-    return not (pod.get("spec") or {}).get("nodeName"), str(metadata(pod).get("creationTimestamp") or ""), name_of(pod)
+_BACK_OFF_SECONDS, _BACK_OFF_LIMIT_SECONDS = 1.0, 900.0
 
 
 class DaemonSetController:
@@ -166,6 +49,7 @@ class DaemonSetController:
         revisions = informers.of(CONTROLLERREVISIONS)
         self._history = RevisionHistory(client=client, revisions=revisions)
         self._control = PodControl(client=client, pods=self._pods, recorder=recorder)
+        self._backoff = ExponentialBackoff(initial_seconds=_BACK_OFF_SECONDS, max_seconds=_BACK_OFF_LIMIT_SECONDS)
         self._reconciler = Reconciler(
             name="daemonset",
             clock=clock,
@@ -197,54 +81,71 @@ class DaemonSetController:
         await carry_out_claims(self._client, self._pods, daemonset, claims)
         history = await self._history.ensure(daemonset)
         revision_hash = history.current_hash
-        nodes = {name_of(node): node_eligibility(daemonset, node_facts(node, ())) for node in self._nodes.list()}
-        plan = plan_daemons(nodes, self._pods_by_node(daemonset))
-        for pod in plan.failed:
-            message = f"Found failed daemon pod {key[0]}/{name_of(pod)} on node {target_node(pod)}, will try to kill it"
-            self._recorder.event(object_reference(daemonset), "Warning", "FailedDaemonPod", message)
+        facts = self._facts(daemonset, revision_hash)
+        patient, patience = self._still_in_back_off(facts)
+        plan = plan_daemons(replace(facts, patient=patient))
+        self._report_ended(daemonset, plan.ended)
+        if not plan.create_on and not plan.delete:
+            plan = plan_update(facts)
         await self._control.delete_many(daemonset, plan.delete)
         made = [daemon_pod(daemonset, name, revision_hash) for name in plan.create_on]
         await self._control.create_many(daemonset, made)
-        desired = sum(1 for should_run, _ in nodes.values() if should_run)
-        pods_by_node = self._pods_by_node(daemonset)
-        if not plan.create_on and not plan.delete:
-            now = self._clock.now()
-            await self._control.delete_many(
-                daemonset, plan_update(daemonset, pods_by_node, desired, revision_hash, now)
-            )
-        everything = [pod for pods in pods_by_node.values() for pod in pods]
+        facts = self._facts(daemonset, revision_hash)
+        everything = [pod for pods in facts.pods.values() for pod in pods]
         await self._history.truncate(daemonset, history, hashes_in_use(everything))
-        return await self._write_status(daemonset, nodes, pods_by_node, revision_hash)
+        waits = (patience, await self._write_status(facts))
+        return min((wait for wait in waits if wait is not None), default=None)
 
-    def _pods_by_node(self, daemonset: JsonObject) -> dict[str, list[JsonObject]]:
+    def _facts(self, daemonset: JsonObject, revision_hash: str) -> DaemonFacts:
         found: dict[str, list[JsonObject]] = {}
-        for pod in self._pods.by_index("controller", metadata(daemonset)["uid"]):
-            found.setdefault(target_node(pod), []).append(pod)
-        return found
+        for pod in self._pods.by_index(BY_CONTROLLER, uid_of(daemonset)):
+            if not (is_deleting(pod) and phase_of(pod) in ("Failed", "Succeeded")):
+                found.setdefault(target_node(pod), []).append(pod)
+        return DaemonFacts(
+            daemonset=daemonset,
+            nodes={name_of(node): node_eligibility(daemonset, node_facts(node, ())) for node in self._nodes.list()},
+            pods=found,
+            revision_hash=revision_hash,
+            now=self._clock.now(),
+        )
 
-    async def _write_status(
-        self,
-        daemonset: JsonObject,
-        nodes: Mapping[str, tuple[bool, bool]],
-        pods_by_node: Mapping[str, Sequence[JsonObject]],
-        revision_hash: str,
-    ) -> float | None:
-        now = self._clock.now()
-        min_ready = int(daemonset["spec"].get("minReadySeconds") or 0)
-        desired = [name for name, (should_run, _) in nodes.items() if should_run]
-        chosen = [sorted(pods_by_node[name], key=_age)[0] for name in desired if pods_by_node.get(name)]
-        available = sum(1 for pod in chosen if is_available(pod, min_ready, now))
+    def _still_in_back_off(self, facts: DaemonFacts) -> tuple[set[str], float | None]:
+        """Nodes whose failed pod stays for now, so that a pod the node refuses is not made over and over."""
+        now, waits = self._clock.monotonic(), dict[str, float]()
+        for name, pods in facts.pods.items():
+            if any(phase_of(pod) == "Failed" and not is_deleting(pod) for pod in pods):
+                key = f"{uid_of(facts.daemonset)}/{metadata(facts.daemonset).get('generation')}/{name}"
+                waits[name] = self._backoff.remaining_since_update(key, now)
+                if not waits[name]:
+                    self._backoff.advance(key, now, now)
+        patient = {name: wait for name, wait in waits.items() if wait}
+        return set(patient), min(patient.values(), default=None)
+
+    def _report_ended(self, daemonset: JsonObject, pods: Sequence[JsonObject]) -> None:
+        for pod in pods:
+            where = f"daemon pod {namespace_of(pod)}/{name_of(pod)} on node {target_node(pod)}"
+            if phase_of(pod) == "Failed":
+                event = ("Warning", "FailedDaemonPod", f"Found failed {where}, will try to kill it")
+            else:
+                event = ("Normal", "SucceededDaemonPod", f"Found succeeded {where}, will try to delete it")
+            self._recorder.event(object_reference(daemonset), *event)
+
+    async def _write_status(self, facts: DaemonFacts) -> float | None:
+        daemonset = facts.daemonset
+        desired = [name for name, (should_run, _) in facts.nodes.items() if should_run]
+        chosen = [sorted(facts.pods[name], key=age)[0] for name in desired if facts.pods.get(name)]
+        available = sum(1 for pod in chosen if facts.is_available(pod))
         status: JsonObject = {
             "currentNumberScheduled": len(chosen),
             "numberMisscheduled": sum(
-                1 for name, pods in pods_by_node.items() if name in nodes and name not in desired and pods
+                1 for name, pods in facts.pods.items() if name in facts.nodes and name not in desired and pods
             ),
             "desiredNumberScheduled": len(desired),
             "numberReady": sum(1 for pod in chosen if is_ready(pod)),
         }
         optional = {
             "observedGeneration": int(metadata(daemonset).get("generation") or 0),
-            "updatedNumberScheduled": sum(1 for pod in chosen if hash_of_pod(pod) == revision_hash),
+            "updatedNumberScheduled": sum(1 for pod in chosen if hash_of_pod(pod) == facts.revision_hash),
             "numberAvailable": available,
             "numberUnavailable": len(desired) - available,
         }
@@ -254,9 +155,10 @@ class DaemonSetController:
                 DAEMONSETS, namespace_of(daemonset), daemonset | {"status": status}, subresource="status"
             )
             self._daemonsets.observe(written)
-        return (
-            float(min_ready) if min_ready and any(is_ready(pod) for pod in chosen) and available < len(chosen) else None
-        )
+        min_ready = int(daemonset["spec"].get("minReadySeconds") or 0)
+        everything = [pod for pods in facts.pods.values() for pod in pods]
+        waiting = any(is_ready(pod) and not facts.is_available(pod) for pod in everything)
+        return float(min_ready) if waiting else None
 
 
 def _daemonset_of_pod(change: Change) -> Iterable[Key]:

@@ -1,8 +1,7 @@
 """StatefulSets: pods with names that stay, made in order, updated in reverse order.
 
     OrderedReady: one change at a time, each pod waits until those before it are ready
-    Parallel:     all missing pods at once;  either way updates go from the highest ordinal down, one at a time
-Claims from volumeClaimTemplates are not made: there is no storage provider here.
+    Parallel:     all missing pods at once;  either way updates go from the highest ordinal down, maxUnavailable at once
 Source: kubernetes pkg/controller/statefulset/{stateful_set_control,stateful_set_utils}.go.
 """
 
@@ -14,6 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.controllers.conditions import scaled_value
 from pullet.controllers.history import (
     REVISION_HASH_LABEL,
     History,
@@ -65,6 +65,12 @@ def partition_of(stateful_set: Mapping[str, Any]) -> int:
     return int(rolling.get("partition") or 0)
 
 
+def max_unavailable_of(stateful_set: Mapping[str, Any]) -> int:
+    """How many members an update may take away at once; percentages are of all members."""
+    rolling = (stateful_set["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
+    return max(1, scaled_value(rolling.get("maxUnavailable"), wanted(stateful_set), default=1, round_up=True))
+
+
 def plan_statefulset(
     stateful_set: JsonObject, pods: Sequence[JsonObject], current_hash: str, update_hash: str, now: datetime
 ) -> StatefulPlan:
@@ -98,7 +104,15 @@ def plan_statefulset(
         if in_order:
             return plan
     if not plan.create and not plan.delete and (spec.get("updateStrategy") or {}).get("type") != "OnDelete":
-        plan.delete = _next_update([by_ordinal[n] for n in wanted_ordinals if n >= partition], update_hash, is_healthy)
+        members = [by_ordinal[ordinal] for ordinal in wanted_ordinals]
+        limit = max_unavailable_of(stateful_set) - sum(1 for pod in members if not is_healthy(pod))
+        if max_unavailable_of(stateful_set) > 1:
+            due = [pod for pod in members if ordinal_of(pod) >= partition and hash_of_pod(pod) != update_hash]
+            plan.delete = [pod for pod in reversed(due) if not is_deleting(pod)][: max(0, limit)]
+        else:
+            plan.delete = _next_update(
+                [pod for pod in members if ordinal_of(pod) >= partition], update_hash, is_healthy
+            )
     return plan
 
 

@@ -121,6 +121,15 @@ _STATEFUL_FIELDS = (
 )  # fmt: skip
 
 
+def validate_statefulset(stateful_set: JsonObject) -> list[FieldError]:
+    """A workload whose volumes are all its own: claims cannot be had here, and that is said rather than waited for."""
+    errors = validate_workload(stateful_set)
+    if (stateful_set.get("spec") or {}).get("volumeClaimTemplates"):
+        text = "there is nobody here to provide volumes for claims: use a hostPath or emptyDir volume"
+        errors.insert(0, forbidden("spec.volumeClaimTemplates", text))
+    return errors
+
+
 def validate_statefulset_update(new: JsonObject, old: JsonObject) -> list[FieldError]:
     """Only some fields of a StatefulSet may change."""
     spec = {key: value for key, value in (new.get("spec") or {}).items() if key not in _STATEFUL_FIELDS}

@@ -8,7 +8,14 @@ import pytest
 from tests.unit.controllers.workload_objects import NOW, names, pod
 
 from pullet.base.jsonvalue import JsonObject
-from pullet.controllers.daemonset import daemon_pod, node_eligibility, plan_daemons, plan_update, target_node
+from pullet.controllers.daemon_plan import (
+    DaemonFacts,
+    daemon_pod,
+    node_eligibility,
+    plan_daemons,
+    plan_update,
+    target_node,
+)
 from pullet.controllers.history import REVISION_HASH_LABEL
 from pullet.controllers.pods import decide_claims, deletion_order
 from pullet.controllers.replicaset import plan_replicas, replica_set_status
@@ -144,25 +151,66 @@ def test_every_node_is_brought_to_one_pod() -> None:
         "dying": [pod("going", deleting=True)],
         "vanished": [pod("lost")],
     }
-    plan = plan_daemons(nodes, pods)
+    plan = plan_daemons(facts(daemonset(), nodes, pods))
     assert plan.create_on == ["bare"]
     assert sorted(names(plan.delete)) == ["leaves", "lost", "younger"]
 
 
-def test_failed_daemons_are_replaced() -> None:
-    plan = plan_daemons({"n": (True, True)}, {"n": [pod("broken", "Failed")]})
-    assert (names(plan.delete), names(plan.failed), plan.create_on) == (["broken"], ["broken"], [])
+def facts(body: JsonObject, nodes: dict[str, tuple[bool, bool]], pods: Any, **more: Any) -> DaemonFacts:
+    return DaemonFacts(daemonset=body, nodes=nodes, pods=pods, revision_hash="new", now=NOW, **more)
+
+
+def test_failed_daemons_are_replaced_after_a_while() -> None:
+    nodes, pods = {"n": (True, True)}, {"n": [pod("broken", "Failed")]}
+    plan = plan_daemons(facts(daemonset(), nodes, pods))
+    assert (names(plan.delete), names(plan.ended), plan.create_on) == (["broken"], ["broken"], [])
+    patient = plan_daemons(facts(daemonset(), nodes, pods, patient={"n"}))
+    assert (patient.delete, patient.ended, patient.create_on) == ([], [], [])
+
+
+OLD, NEW = ({"labels": {REVISION_HASH_LABEL: name}} for name in ("old", "new"))
+ALL_NODES = {f"n{n}": (True, True) for n in range(4)}
+
+
+def rolling(**limits: Any) -> JsonObject:
+    return daemonset(updateStrategy={"type": "RollingUpdate", "rollingUpdate": limits})
 
 
 def test_daemons_are_updated_a_few_at_a_time_broken_ones_at_once() -> None:
-    old = {"labels": {REVISION_HASH_LABEL: "old"}}
-    pods = {f"n{n}": [pod(f"p{n}", meta=old)] for n in range(4)}
-    assert len(plan_update(daemonset(), pods, 4, "new", NOW)) == 1
-    two = daemonset(updateStrategy={"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "50%"}})
-    assert len(plan_update(two, pods, 4, "new", NOW)) == 2
-    assert plan_update(daemonset(updateStrategy={"type": "OnDelete"}), pods, 4, "new", NOW) == []
-    pods["n0"] = [pod("p0", meta=old, ready=False)]
-    assert names(plan_update(daemonset(), pods, 4, "new", NOW)) == ["p0"]
+    pods = {f"n{n}": [pod(f"p{n}", meta=OLD)] for n in range(4)}
+    assert len(plan_update(facts(daemonset(), ALL_NODES, pods)).delete) == 1
+    assert len(plan_update(facts(rolling(maxUnavailable="50%"), ALL_NODES, pods)).delete) == 2
+    assert plan_update(facts(daemonset(updateStrategy={"type": "OnDelete"}), ALL_NODES, pods)).delete == []
+    pods["n0"] = [pod("p0", meta=OLD, ready=False)]
+    assert names(plan_update(facts(daemonset(), ALL_NODES, pods)).delete) == ["p0"]
+    pods["n0"] = [pod("p0", meta=NEW, ready=False)]
+    assert plan_update(facts(daemonset(), ALL_NODES, pods)).delete == []
+
+
+def test_a_surging_daemon_gets_its_successor_beside_it() -> None:
+    surge = rolling(maxSurge=1, maxUnavailable=0)
+    pods = {f"n{n}": [pod(f"p{n}", meta=OLD)] for n in range(4)}
+    begin = plan_update(facts(surge, ALL_NODES, pods))
+    assert (begin.create_on, begin.delete) == (["n0"], [])
+    pods["n0"] = [pod("p0", meta=OLD), pod("s0", meta=NEW, ready=False)]
+    waiting = facts(surge, ALL_NODES, pods)
+    assert (plan_daemons(waiting).delete, plan_update(waiting).create_on) == ([], [])
+    pods["n0"] = [pod("p0", meta=OLD), pod("s0", meta=NEW)]
+    done = facts(surge, ALL_NODES, pods)
+    assert names(plan_daemons(done).delete) == names(plan_update(done).delete) == ["p0"]
+    pods["n1"] = [pod("p1", meta=OLD, ready=False)]
+    assert "n1" in plan_update(facts(surge, ALL_NODES, pods)).create_on  # nothing is lost there
+    pods["n2"] = [pod("p2", meta=OLD, ready=False), pod("s2", meta=NEW, ready=False)]
+    assert "p2" in names(plan_daemons(facts(surge, ALL_NODES, pods)).delete)
+
+
+def test_a_surging_daemon_leaves_a_node_when_there_are_enough_elsewhere() -> None:
+    surge = rolling(maxSurge=1, maxUnavailable=0)
+    nodes = {"n0": (False, True), "n1": (True, True)}
+    pods = {"n0": [pod("p0", meta=OLD)], "n1": [pod("p1", meta=NEW, ready=False)]}
+    assert plan_update(facts(surge, nodes, pods)).delete == []
+    pods["n1"] = [pod("p1", meta=NEW)]
+    assert names(plan_update(facts(surge, nodes, pods)).delete) == ["p0"]
 
 
 # --- StatefulSet ---
@@ -184,6 +232,8 @@ def step(body: JsonObject, *pods: JsonObject) -> tuple[list[tuple[int, str]], li
 
 
 PARALLEL = {"podManagementPolicy": "Parallel"}
+TWO_AT_ONCE = {"updateStrategy": {"rollingUpdate": {"maxUnavailable": 2}}}
+SICK = member(2, ready=False)
 
 
 @pytest.mark.parametrize(
@@ -209,6 +259,8 @@ PARALLEL = {"podManagementPolicy": "Parallel"}
             [],
         ),
         (stateful_set(2, updateStrategy={"rollingUpdate": {"partition": 1}}), [], [(0, "old")], []),
+        (stateful_set(3, **TWO_AT_ONCE), [member(n, "old") for n in range(3)], [], ["db-2", "db-1"]),
+        (stateful_set(3, **PARALLEL, **TWO_AT_ONCE), [member(0, "old"), member(1, "old"), SICK], [], ["db-1"]),
     ],
 )
 def test_steps_of_a_stateful_set(
