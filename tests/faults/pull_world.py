@@ -150,6 +150,7 @@ async def open_world(
     settings: RegistrySettings = PATIENT,
     clock: Clock | None = None,
     snapshotter: SnapshotterChoice = SnapshotterChoice.DIRECTORY,
+    store_type: type[Store] = Store,
 ) -> AsyncIterator[World]:
     """A service for which DOMAIN is served by `registries` (or `urls`) alone, in order."""
     mirrors = {DOMAIN: only(*(urls or (one.url for one in registries)))}
@@ -160,7 +161,7 @@ async def open_world(
     client = RegistryClient(hosts, clock=clock, settings=settings)
     stack.callback(client.close)
     try:
-        store = await asyncio.to_thread(Store.open, root, clock=clock, settings=form)
+        store = await asyncio.to_thread(store_type.open, root, clock=clock, settings=form)
         stack.callback(store.close)
         async with asyncio.TaskGroup() as group:
             service = EngineImageService(store=store, registry=client, group=group, clock=clock)

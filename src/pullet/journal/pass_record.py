@@ -19,6 +19,7 @@ class PassOutcome(StrEnum):
     WAITING = "waiting"  # back-off: nothing was tried
     REFUSED = "refused"  # policy Never
     FAILED = "failed"  # the pull, or a step before it
+    STOPPED = "stopped"  # before its end: the pod was deleted, or the node ended
 
 
 class PassRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +74,8 @@ class PassRecord(msgspec.Struct, frozen=True, kw_only=True):
                 return f"waits {self.backoff_remaining_seconds:.0f} s before the next pull ({self.reason})"
             case PassOutcome.REFUSED:
                 return f"not used and not pulled ({self.reason})"
+            case PassOutcome.STOPPED:
+                return "stopped before it was done: the pod was deleted, or the node ended"
             case PassOutcome.FAILED:
                 return f"failed ({self.reason})" if self.reason else "failed"
 

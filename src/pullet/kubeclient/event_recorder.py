@@ -174,7 +174,7 @@ def reference_object(reference: ObjectReferenceView) -> JsonObject:
 
 
 class _RateLimit:
-    """At most `per_second` passes on average, `burst` at once."""
+    """At most `per_second` passes on average, `burst` at once; 0 per second is no limit."""
 
     def __init__(self, clock: Clock, per_second: float, burst: int) -> None:
         self._clock = clock
@@ -184,6 +184,8 @@ class _RateLimit:
         self._refilled_at = clock.monotonic()
 
     async def wait(self) -> None:
+        if not self._per_second:
+            return
         now = self._clock.monotonic()
         self._tokens = min(self._burst, self._tokens + (now - self._refilled_at) * self._per_second)
         self._refilled_at = now

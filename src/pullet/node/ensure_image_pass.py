@@ -35,9 +35,10 @@ class EnsureImagePass:
     decision: PullDecision | None = None
     outcome: PullOutcome | None = None
     image_ref: str = ""
-    reason: str = ""  # empty: the image can be used
+    reason: str = ""  # empty: the image can be used, if the pass was not stopped
     message: str = ""
     total_seconds: float = 0.0
+    is_stopped: bool = False  # before it came to an end: the pod was deleted, or the node ended
     errors: list[CriError] = field(default_factory=list)
     cause: str = ""  # of the failure (while waiting: of the last one), in plain words
     next_step: str = ""

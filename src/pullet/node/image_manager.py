@@ -10,6 +10,7 @@ journal. Source: kubelet-images spec 4.3 (pkg/kubelet/images/image_manager.go En
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Protocol
@@ -93,6 +94,9 @@ class ImageManager:
         except ImageError as error:
             entry.reason, entry.message = error.waiting_reason, error.message
             self._explain(request, entry, lookup)
+            raise
+        except asyncio.CancelledError:
+            entry.is_stopped = True
             raise
         finally:
             entry.total_seconds = self._clock.monotonic() - started

@@ -57,6 +57,8 @@ def _is_present(entry: EnsureImagePass) -> bool | None:
 
 
 def _outcome(entry: EnsureImagePass) -> PassOutcome:
+    if entry.is_stopped:
+        return PassOutcome.STOPPED
     match entry.decision:
         case UseLocal():
             return PassOutcome.USED_LOCAL

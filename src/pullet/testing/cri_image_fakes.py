@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from pullet.cri.errors import CriError, InvalidArgumentError, NotFoundError
 from pullet.cri.types import AuthConfig, FilesystemUsage, Image, ImageSpec, PodSandboxConfig
@@ -36,6 +37,14 @@ class RemoteImage:
     def digest(self) -> str:
         """The manifest digest."""
         return _sha256(f"manifest {self.content}")
+
+
+class KnownImages(Protocol):
+    """What a runtime has to know of the images on its machine."""
+
+    def find(self, image: str) -> Image | None:
+        """The image for an id or a reference, if it is here."""
+        ...
 
 
 class FakeImageService(CallLog):

@@ -10,6 +10,7 @@ with FakeRegistry() as registry:
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import re
 import socket
@@ -27,6 +28,7 @@ from pullet.oci.distribution import parse_range
 from pullet.oci.image_builder import BuiltImage
 from pullet.testing.registry_faults import FakeAuth, Fault
 
+SETTLE_SECONDS: Final = 30.0
 _PATH: Final = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs|tags)/(?P<name>.*)")
 
 
@@ -56,8 +58,23 @@ class _Server(ThreadingHTTPServer):
         self.registry = registry
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
+        self._served = threading.Condition()
+        self._being_served = 0
         self.connections = 0
         super().__init__((address, 0), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._served:
+            self._being_served += 1
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._served:
+                self._being_served -= 1
+                self._served.notify_all()
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         with self._open_lock:
@@ -73,6 +90,11 @@ class _Server(ThreadingHTTPServer):
                 self._open = {one for one in self._open if one is not request and one.fileno() >= 0}
             if self.tls is not None:
                 request.close()
+
+    def wait_quiet(self, seconds: float) -> bool:
+        """Wait until no connection is being served; False if that takes longer."""
+        with self._served:
+            return self._served.wait_for(lambda: not self._being_served, seconds)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that hang up are part of the tests."""
@@ -150,6 +172,20 @@ class FakeRegistry:
     def hang_up(self) -> None:
         """End every open connection."""
         self._server.hang_up()
+
+    def settle(self) -> None:
+        """Return when nothing is under way any more of what killed clients had asked, so that the log is complete.
+
+        Blocking; plain http alone. Raises TimeoutError after SETTLE_SECONDS.
+        """
+        # connections are accepted in their order: once this one is answered, all earlier ones are known
+        last = http.client.HTTPConnection(self.host, timeout=SETTLE_SECONDS)
+        last.request("GET", "/v2/")
+        last.getresponse().read()
+        last.close()
+        self.hang_up()
+        if not self._server.wait_quiet(SETTLE_SECONDS):
+            raise TimeoutError(f"connections to {self.host} are still open")
 
     def push(self, image: BuiltImage, repository: str, tag: str = "") -> Digest:
         """Take an image in, without HTTP; gives the digest that the tag stands for."""

@@ -30,6 +30,7 @@ class Fault:
     content_length: int | None = None  # a lie
     without_headers: tuple[str, ...] = ()  # left out of the answer
     ignores_range: bool = False
+    hits: int = 0  # so far
 
     def applies(self, method: str, path: str) -> bool:
         """Whether it is this request's turn; counts."""
@@ -37,6 +38,7 @@ class Fault:
             return False
         if self.times is not None:
             self.times -= 1
+        self.hits += 1
         return True
 
 

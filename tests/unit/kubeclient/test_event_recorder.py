@@ -152,6 +152,19 @@ async def test_a_full_queue_drops_instead_of_blocking() -> None:
     assert 25 <= len(sink.writes) <= 1000
 
 
+async def test_a_rate_of_nothing_is_no_limit() -> None:
+    """eventRecordQPS: 0"""
+    sink, clock = EventSink(), FakeClock()
+    recorder = EventRecorder(client=sink, component="kubelet", clock=clock, writes_per_second=0, burst=1)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(recorder.run())
+        for number in range(20):
+            recorder.event(POD, "Normal", f"R{number}", "x")
+        await recorder.flush()
+        running.cancel()
+    assert len(sink.writes) == 20
+
+
 async def test_an_unknown_type_is_dropped() -> None:
     async with recording() as (recorder, sink, _):
         recorder.event(POD, "Fatal", "X", "x")

@@ -180,6 +180,9 @@ async def test_deleting_a_pod_that_pulls_stops_its_wait_at_once(world: World) ->
         await world.api.delete(PODS, NAMESPACE, "p")
         await world.clock.advance(3)
         assert world.pod("p") is None
+        [entry] = world.journal.entries
+        assert (entry.outcome, entry.decision, entry.image_ref) == ("stopped", "Pull", "")
+        assert entry.summary.startswith("stopped before it was done")
 
 
 @pytest.mark.parametrize("policy", ["IfNotPresent", "Always"])
