@@ -37,6 +37,7 @@ from pullet.kit.clock import Clock
 from pullet.kit.worker_threads import WorkerThreads
 from pullet.testing.cri_calls import CallLog, nanoseconds
 from pullet.testing.cri_image_fakes import FakeImageService as FakeImageService
+from pullet.testing.cri_image_fakes import KnownImages
 from pullet.testing.cri_image_fakes import RemoteImage as RemoteImage
 from pullet.testing.cri_scripts import Script
 
@@ -64,7 +65,7 @@ class FakeRuntimeService(CallLog):
     """
 
     def __init__(
-        self, clock: Clock, images: FakeImageService, *, name: str = "fake", threads: WorkerThreads | None = None
+        self, clock: Clock, images: KnownImages, *, name: str = "fake", threads: WorkerThreads | None = None
     ) -> None:
         super().__init__()
         self._threads = threads
