@@ -6,6 +6,7 @@ applied. Plain files take a short way (`add_file`), everything else comes as a `
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -14,7 +15,6 @@ from pullet.store.settings import UnpackLimits
 from pullet.store.tar_header import (
     BLOCK,
     HEADER,
-    MAX_ID,
     ZERO_BLOCK,
     NeedMoreError,
     OctalMemo,
@@ -42,9 +42,15 @@ _REGULAR_TYPES: Final = frozenset((b"0", b"\0", b"7"))
 _HEADER_ONLY: Final = frozenset((b"1", b"2", b"3", b"4", b"5", b"6"))
 _KNOWN: Final = _REGULAR_TYPES | _HEADER_ONLY
 _USTAR: Final = b"ustar\x0000"
+_PLAIN: Final = (b"0", b"5")
+# name [mode uid gid] size mtime … type … magic … the first byte of the prefix
+_PLAIN_HEADER: Final = struct.Struct("100s24s12s12s8xc100x8s80xB")
+_PREFIX_AT: Final = 345
+_PREFIX_END: Final = 500
 _XATTR: Final = b"SCHILY.xattr."
 _MAX_XATTR_BYTES: Final = 65535
 _MAX_TIME: Final = 1 << 62
+_MAX_MEMO: Final = 65536
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,6 +86,17 @@ class TarSink(Protocol):
         ...
 
 
+class _OwnerMemo(dict[bytes, tuple[int, int, int]]):
+    """The fields mode, uid and gid seen before, as one. Raises TarFormatError for those beyond 32 bits."""
+
+    def __missing__(self, field: bytes) -> tuple[int, int, int]:
+        mode, uid, gid = (parse_number(field[at : at + 8]) for at in (0, 8, 16))
+        value = mode & 0o7777, check_id(uid, "uid", b""), check_id(gid, "gid", b"")
+        if len(self) < _MAX_MEMO:
+            self[field] = value
+        return value
+
+
 class TarWalker:
     """Feed it the tar; `finish` at its end.
 
@@ -92,11 +109,12 @@ class TarWalker:
         self._sink, self._limits = sink, limits
         self._next_header = 0  # absolute offsets
         self._fed = 0
+        self._stored = 0  # bytes of the last member's data
         self._carry = b""
         self._has_ended = False
         self._pending: dict[bytes, bytes] | None = None  # records for the next member
         self._global: dict[bytes, bytes] = {}
-        self._memo = OctalMemo()
+        self._owners, self._times = _OwnerMemo(), OctalMemo()
         self.entries = 0
 
     def feed(self, chunk: bytes) -> None:
@@ -116,47 +134,69 @@ class TarWalker:
             self._carry = chunk[position:]
 
     def finish(self) -> None:
-        """The tar ends here."""
-        if not self._has_ended and (self._next_header > self._fed or self._carry.strip(b"\0")):
+        """The tar ends here; as for Go's archive/tar, the last data may lack its padding."""
+        data_end = self._next_header - (-self._stored & 511)
+        if not self._has_ended and (data_end > self._fed or self._carry.strip(b"\0")):
             raise TarFormatError("the tar ends inside an entry")
         if self._pending is not None:
             raise TarFormatError("the tar ends after an extended header")
 
     def _walk(self, buffer: bytes, start: int) -> int:
-        """Take members from `buffer` as long as their headers are whole; gives where the next header begins."""
-        position, end = self._next_header - start, len(buffer)
-        unpack, memo, add_file = HEADER.unpack_from, self._memo, self._sink.add_file
-        max_entries = self._limits.max_entries
-        while position + BLOCK <= end:
-            name, mode, uid, gid, size, mtime, kind, _, magic, _, _, prefix = unpack(buffer, position)
-            if kind == REGULAR and self._pending is None and not self._global and not prefix[0] and magic[0] == 0x75:
+        """Take members from `buffer` as long as their headers are whole; gives where the next header begins.
+
+        Plain files and directories are read in this loop, which is what a layer of many files costs.
+        """
+        position, last = self._next_header - start, len(buffer) - BLOCK
+        unpack, owners, times, sink = _PLAIN_HEADER.unpack_from, self._owners, self._times, self._sink
+        add_file, max_path, left = sink.add_file, self._limits.max_path_bytes, self._limits.max_entries - self.entries
+        while position <= last:
+            name, owner, size, mtime, kind, magic, prefix = unpack(buffer, position)
+            if kind in _PLAIN and magic[0] == 0x75 and self._pending is None and not self._global:
                 name = name.rstrip(b"\0")
+                if prefix and magic == _USTAR:  # GNU reuses these bytes
+                    name = buffer[position + _PREFIX_AT : position + _PREFIX_END].rstrip(b"\0") + b"/" + name
                 if name[:2] == b"./":
                     name = name[2:]
+                if kind == DIRECTORY and name[-1:] == b"/":
+                    name = name[:-1]
                 # size[11]: a NUL or a blank must end the digits, or int() would miss one
-                if name and b"/." not in name and b"//" not in name and name[0] not in b"./" and size[11] in b"\0 ":
+                if (
+                    name and b"/." not in name and b"//" not in name and b"\0" not in name
+                    and name[0] not in b"./" and name[-1] != 0x2F and size[11] in b"\0 " and len(name) <= max_path
+                ):  # fmt: skip
                     try:
                         length = int(size[:11], 8)
-                        owner, group, mode_bits, seconds = memo[uid], memo[gid], memo[mode], memo[mtime]
+                        mode, uid, gid = owners[owner]
+                        seconds = times[mtime]
                     except ValueError:  # and its TarFormatError: something unusual, or senseless
-                        owner = group = length = mode_bits = seconds = -1
-                    if length >= 0 and b"\0" not in name and name[-1] != 0x2F and 0 <= owner <= MAX_ID >= group >= 0:
+                        length = mode = uid = gid = seconds = -1
+                    if length == 0 or (length > 0 and kind == REGULAR):
                         self.entries += 1
-                        if self.entries > max_entries:
+                        left -= 1
+                        if left < 0:
                             self._too_many(name)
                         position += BLOCK
-                        add_file(name, mode_bits & 0o7777, owner, group, seconds, length, start + position)
-                        position += (length + 511) & ~511
+                        if kind == REGULAR:
+                            add_file(name, mode, uid, gid, seconds, length, start + position)
+                            position += (length + 511) & ~511
+                            self._stored = length
+                        else:
+                            sink.add(
+                                TarMember(
+                                    type=DIRECTORY, path=name, mode=mode, uid=uid, gid=gid, mtime=seconds,
+                                    nanoseconds=0, offset=start + position,
+                                )
+                            )  # fmt: skip
                         continue
             try:
                 stop = self._slow(buffer, position, start)
             except NeedMoreError:
-                if end - position > self._limits.max_metadata_bytes + 4 * BLOCK:
+                if len(buffer) - position > self._limits.max_metadata_bytes + 4 * BLOCK:
                     raise TarFormatError("a header longer than the limit on metadata") from None
                 break
             if self._has_ended:
                 return position
-            position = stop
+            position, left = stop, self._limits.max_entries - self.entries
         return position
 
     def _too_many(self, name: bytes) -> None:
@@ -181,6 +221,7 @@ class TarWalker:
         if self.entries > self._limits.max_entries:
             self._too_many(member.path)
         member.offset = start + data_at
+        self._stored = data_bytes
         self._sink.add(member)
         return data_at + ((data_bytes + 511) & ~511)
 
@@ -195,6 +236,7 @@ class TarWalker:
         if stop > len(buffer):
             raise NeedMoreError
         data = buffer[position + BLOCK : position + BLOCK + size]
+        self._stored = 0
         if kind == b"x":
             self._pending = {**(self._pending or {}), **parse_pax(data)}
         elif kind == b"g":

@@ -1,13 +1,15 @@
 """One layer from compressed stream to visible layer, in one pass, every byte touched once per step.
 
-    calling thread            thread "inflate"                 thread "digest"
-    read ─ sha256(blob) ──8 MiB──▶ inflate ─ write to file ──24 MiB──▶ sha256(tar) ─ walk headers
-                     │                                                   │
-                     └──────── size and digest match? ─── and ─── DiffID matches? ──▶ metadata, rename
+    calling thread                 thread "inflate"             thread "digest"
+    read ─ sha256(blob) ──8 MiB──▶ inflate ──┬──24 MiB──▶ sha256(tar) ─ write to file ──┐
+                     │                       │           thread "walk"                  │
+                     │                       └──24 MiB──▶ walk headers ─────────────────┤
+                     └──────── size and digest match? ───── and ────── DiffID matches? ─┴─▶ metadata, rename
 
-All heavy calls release the interpreter lock. Small layers do the same on the calling thread alone. Memory: the two
-channels, a piece in each hand, and the tree (about 250 bytes an entry): below 64 MiB per layer of any size, plus the
-window of a zstd frame.
+Inflating is the longest of these, so that thread does nothing else. All heavy calls but the walk release the
+interpreter lock. Small layers do the same on the calling thread alone. Memory: the channels (the two of the tar hold
+the same pieces), a piece in each hand, and the tree (about 250 bytes an entry): below 64 MiB per layer of any size,
+plus the window of a zstd frame.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import hashlib
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 from pullet.kit import faults
@@ -42,7 +45,7 @@ from pullet.store.tar_header import TarFormatError
 READ_BYTES = 128 * 1024
 _COMPRESSED_CHANNEL = 8 * MIB
 _TAR_CHANNEL = 24 * MIB
-_SWITCH_SECONDS = 0.001
+_SWITCH_SECONDS = 0.0001
 
 
 class Readable(Protocol):
@@ -132,33 +135,25 @@ class UnpackJob:
     def _run_threads(
         self, source: Readable, writer: LayerWriter, ingest: Ingest | None, on_bytes: Callable[[int], None]
     ) -> None:
-        compressed, tar = ByteChannel(_COMPRESSED_CHANNEL), ByteChannel(_TAR_CHANNEL)
+        compressed = ByteChannel(_COMPRESSED_CHANNEL)
+        digested, walked = ByteChannel(_TAR_CHANNEL), ByteChannel(_TAR_CHANNEL)
         errors: list[BaseException] = []
 
         def fail(error: BaseException) -> None:
             errors.append(error)
-            compressed.fail(error)
-            tar.fail(error)
+            for channel in (compressed, digested, walked):
+                channel.fail(error)
 
-        def inflate() -> None:
-            with self._named():
-                for data in decompress(compressed, max_window_bytes=self._settings.limits.max_window_bytes):
-                    self._count(data)
-                    tar.put(data)
-                    writer.write(data)
-            tar.end()
-
-        def digest() -> None:
-            with self._named():
-                for data in tar:
-                    self._tar_hash.update(data)
-                    writer.walk(data)
-
+        works: dict[str, Callable[[], None]] = {
+            "inflate": partial(self._inflate, compressed, (digested, walked)),
+            "digest": partial(self._digest, digested, writer),
+            "walk": partial(self._walk, walked, writer),
+        }
         threads = [
-            threading.Thread(target=_guarded, args=(work, fail), name=f"layer-{work.__name__}", daemon=True)
-            for work in (inflate, digest)
+            threading.Thread(target=_guarded, args=(work, fail), name=f"layer-{name}", daemon=True)
+            for name, work in works.items()
         ]
-        # a thread back from hashing or inflating should not wait the default 5 ms for the one that walks headers
+        # threads back from hashing or inflating a piece must not wait the default 5 ms for the one that walks headers
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_SECONDS))
         for thread in threads:
             thread.start()
@@ -179,6 +174,25 @@ class UnpackJob:
             thread.join()
         if errors:
             raise next((e for e in errors if isinstance(e, DigestMismatchError | SizeMismatchError)), errors[0])
+
+    def _inflate(self, compressed: ByteChannel, tars: tuple[ByteChannel, ...]) -> None:
+        with self._named():
+            for data in decompress(compressed, max_window_bytes=self._settings.limits.max_window_bytes):
+                self._count(data)
+                for tar in tars:
+                    tar.put(data)
+        for tar in tars:
+            tar.end()
+
+    def _digest(self, tar: ByteChannel, writer: LayerWriter) -> None:
+        for data in tar:
+            self._tar_hash.update(data)
+            writer.write(data)
+
+    def _walk(self, tar: ByteChannel, writer: LayerWriter) -> None:
+        with self._named():
+            for data in tar:
+                writer.walk(data)
 
     # -- checking
     def _count(self, data: bytes) -> None:
