@@ -14,6 +14,7 @@ import pytest
 from pullet.cri.errors import CriError, DeadlineExceededError, NotFoundError
 from pullet.cri.log_format import parse_record
 from pullet.cri.services import RuntimeService
+from pullet.cri.stats import ContainerStatistics
 from pullet.cri.types import (
     ContainerConfig,
     ContainerEvent,
@@ -238,6 +239,20 @@ async def test_a_status_tells_what_the_container_was_made_of(world: World) -> No
     assert status.labels == {"container": "side"}
     assert status.annotations == {"hash": "1"}
     assert status.log_path == str(world.logs / "uid-side" / "side" / "0.log")
+
+
+async def test_what_a_container_uses_is_measured_while_it_runs_and_afterwards(world: World) -> None:
+    assert isinstance(world.service, ContainerStatistics)
+    container = await world.start("sleep", "1000")
+    running = await world.service.container_stats(container)
+    assert running.id == container
+    assert running.memory_working_set_bytes >= 0
+    assert running.writable_layer_inodes >= 1
+    await world.service.stop_container(container, 0)
+    await world.ended(container)
+    assert (await world.service.container_stats(container)).memory_working_set_bytes == 0
+    with pytest.raises(NotFoundError):
+        await world.service.container_stats("nobody")
 
 
 async def test_a_command_that_is_not_there_fails_the_start(world: World) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pullet.kit.directory_size import DirectorySize
 from pullet.oci.digest import DiffID
 from pullet.oci.image_config import ContainerDefaults
 from pullet.oci.platform import Platform
@@ -43,6 +44,10 @@ class ContainerImages(Protocol):
 
     def view(self, owner: str, name: str, image: RunnableImage) -> Path:
         """The image's content, read-only; kept likewise."""
+        ...
+
+    def written(self, owner: str) -> DirectorySize:
+        """What the owner wrote to its root."""
         ...
 
     def release(self, owner: str) -> None:

@@ -22,6 +22,7 @@ from typing import Final
 
 from pullet.base.errors import PulletError
 from pullet.cri.errors import CriError, DeadlineExceededError, FailedPreconditionError, NotFoundError
+from pullet.cri.stats import ContainerStats
 from pullet.cri.types import (
     ContainerConfig,
     ContainerEvent,
@@ -121,6 +122,20 @@ class Containers:
     def of_sandbox(self, sandbox_id: str) -> Sequence[LiveContainer]:
         """Those of one sandbox."""
         return [container for container in self._containers.values() if container.record.sandbox_id == sandbox_id]
+
+    async def stats(self, container_id: str) -> ContainerStats:
+        """What it uses now. Raises NotFoundError."""
+        container = self.get(container_id)
+        written = await self._threads.run(self._images.written, container_id)
+        memory_bytes = 0
+        if container.state is ContainerState.RUNNING:
+            memory_bytes = await self._threads.run(cgroup.memory_working_set, container.record.cgroups_path)
+        return ContainerStats(
+            id=container_id,
+            memory_working_set_bytes=memory_bytes,
+            writable_layer_bytes=written.size_bytes,
+            writable_layer_inodes=written.inodes,
+        )
 
     # -- create -----------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Self
 
 from pullet.cri.errors import CriError
 from pullet.cri.extensions import StreamIO
+from pullet.cri.stats import ContainerStats
 from pullet.cri.types import (
     Container,
     ContainerConfig,
@@ -233,6 +234,9 @@ class EngineRuntimeService:
 
     async def container_status(self, container_id: str) -> ContainerStatus:
         return _container_status(self._containers.get(container_id))
+
+    async def container_stats(self, container_id: str) -> ContainerStats:
+        return await self._containers.stats(container_id)
 
     async def reopen_container_log(self, container_id: str) -> None:
         self._containers.running(container_id)

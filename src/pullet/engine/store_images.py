@@ -8,9 +8,11 @@ from typing import Final
 
 from pullet.engine.architecture import check_architecture
 from pullet.engine.container_images import RunnableImage
+from pullet.kit.directory_size import DirectorySize
 from pullet.oci.digest import Digest
 from pullet.oci.image_config import decode_image_config
 from pullet.oci.platform import Platform
+from pullet.store.errors import ContentNotFoundError
 from pullet.store.leases import LeaseKind
 from pullet.store.snapshotter import SnapshotKind
 from pullet.store.store import Store
@@ -59,6 +61,13 @@ class StoreImages:
         """Leases first, so that collection cannot take what is about to be mounted."""
         self._store.leases.acquire(_OWNER_PREFIX + owner, LeaseKind.LAYER, image.layers)
         self._store.leases.acquire(_OWNER_PREFIX + owner, LeaseKind.SNAPSHOT, [key])
+
+    def written(self, owner: str) -> DirectorySize:
+        try:
+            usage = self._store.snapshots.usage(owner)
+        except ContentNotFoundError:
+            return DirectorySize(0, 0)
+        return DirectorySize(usage.size_bytes, usage.inodes)
 
     def release(self, owner: str) -> None:
         for key in self._keys(owner):

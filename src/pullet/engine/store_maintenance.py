@@ -6,7 +6,9 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from pullet.cri.maintenance import CollectedGarbage, DiskUsage, ImageAge, ImageDisk, StoreFinding
+from pullet.engine.errors import storage_worded
 from pullet.kit.worker_threads import WorkerThreads
+from pullet.store.gc import Collected
 from pullet.store.images import ImageRecord
 from pullet.store.store import Store
 
@@ -28,8 +30,9 @@ class EngineStoreMaintenance:
 
     async def note_used(self, image_ids: Collection[str]) -> None:
         def touch() -> None:
-            for image_id in image_ids:
-                self._store.images.touch(image_id)
+            with storage_worded("failed to note the use of images"):
+                for image_id in image_ids:
+                    self._store.images.touch(image_id)
 
         await self._threads.run(touch)
 
@@ -67,7 +70,11 @@ class EngineStoreMaintenance:
         return await self._threads.run(self._store.freed_by_removing, frozenset(image_ids))
 
     async def collect_garbage(self, *, is_plan: bool = False) -> CollectedGarbage:
-        found = await self._threads.run(lambda: self._store.gc(is_plan=is_plan))
+        def collect() -> Collected:
+            with storage_worded("failed to remove what no image needs"):
+                return self._store.gc(is_plan=is_plan)
+
+        found = await self._threads.run(collect)
         return CollectedGarbage(layers=found.layers, blobs=found.blobs, freed_bytes=found.freed_bytes)
 
     async def check_store(self, *, repair: bool = False) -> Sequence[StoreFinding]:

@@ -78,7 +78,9 @@ class Supervisor:
     async def _guard(self, name: str, run: Callable[[], Coroutine[Any, Any, T]], restart_seconds: float | None) -> T:
         while True:
             try:
-                return await run()
+                # in a task of its own: a TaskGroup that fails leaves a cancellation counted on the task it was in,
+                # and by that count it is told below whether this child was stopped
+                return await asyncio.create_task(run(), name=name)
             except Exception as error:
                 if restart_seconds is None:
                     raise

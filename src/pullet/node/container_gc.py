@@ -79,6 +79,16 @@ class ContainerGC:
             await self._clock.sleep(LOG_PERIOD_SECONDS)
             await self.rotate_logs()
 
+    async def remove_ended(self, uid: str) -> None:
+        """Remove everything of a pod that ended for good, logs too: an evicted pod gives its disk back."""
+        with suppress(CriError):
+            status = await self._cache.refresh(uid)
+            for container in status.containers:
+                await self._remove(container.id)
+            for sandbox in status.sandboxes:
+                await self._runtime.remove_pod_sandbox(sandbox.id)
+            await self._cache.refresh(uid)
+
     async def collect(self) -> None:
         """One pass over all pods; what cannot be removed stays for the next."""
         for uid, status in self._cache.pods.items():
@@ -87,13 +97,16 @@ class ContainerGC:
                 continue
             with suppress(CriError):
                 for container_id in containers:
-                    found = await self._runtime.container_status(container_id)
-                    await self._runtime.remove_container(container_id)
-                    if found.log_path:
-                        await self._threads.run(_remove_log, Path(found.log_path))
+                    await self._remove(container_id)
                 for sandbox_id in sandboxes:
                     await self._runtime.remove_pod_sandbox(sandbox_id)
                 await self._cache.refresh(uid)
+
+    async def _remove(self, container_id: str) -> None:
+        found = await self._runtime.container_status(container_id)
+        await self._runtime.remove_container(container_id)
+        if found.log_path:
+            await self._threads.run(_remove_log, Path(found.log_path))
 
     async def rotate_logs(self) -> None:
         """Rotate every log of a running container that has grown beyond its limit."""

@@ -188,7 +188,10 @@ class ImageGCManager:
         found = [ImageOnDisk(id=each.id, size_bytes=each.size_bytes, is_pinned=each.is_pinned) for each in images]
         self._records = detect_images(self._records, found, users, now)
         if isinstance(self._images, ImageAges):
-            await self._images.note_used([record for record in self._records if record in users])
+            try:
+                await self._images.note_used([record for record in self._records if record in users])
+            except CriError as error:  # a full disk: the times are in memory all the same
+                log.warning("times of use not kept", extra={"error": str(error)})
         return removal_order(self._records, users)
 
     async def _image_users(self) -> dict[str, str]:

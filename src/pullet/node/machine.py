@@ -71,6 +71,16 @@ def read_disk_space(path: Path) -> DiskSpace:
     return DiskSpace(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize, found.f_files)
 
 
+def read_memory_space(root: Path = Path("/")) -> tuple[int, int]:
+    """Bytes of memory, and how much of it is left when files that nobody looked at again are dropped; 0, 0: not known.
+
+    Source: kubernetes, memory.available: capacity without the working set of everything.
+    """
+    meminfo = _text(root / "proc/meminfo")
+    free, droppable = _kibibytes(meminfo, "MemFree"), _kibibytes(meminfo, r"Inactive\(file\)")
+    return (_kibibytes(meminfo, "MemTotal"), free + droppable) if free else (0, 0)
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text().strip()

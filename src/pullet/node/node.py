@@ -32,10 +32,11 @@ from pullet.node.active_deadlines import ActiveDeadlines
 from pullet.node.alarm import Alarm
 from pullet.node.container_gc import ContainerGC
 from pullet.node.container_logs import ContainerLogs
-from pullet.node.disk_pressure import DiskPressure
 from pullet.node.downward import NodeFacts
 from pullet.node.environment import ApiServerAddresses, EnvironmentMaker
 from pullet.node.events import EventSink
+from pullet.node.eviction_manager import EvictionManager
+from pullet.node.eviction_signals import EvictionSignals, PodUses
 from pullet.node.housekeeping import Housekeeping
 from pullet.node.image_gc_manager import ImageGCManager
 from pullet.node.image_manager import ImageManager, PassJournal
@@ -93,7 +94,7 @@ class NodeParts:
     housekeeping: Housekeeping
     deadlines: ActiveDeadlines
     image_gc: ImageGCManager
-    disk_pressure: DiskPressure
+    eviction: EvictionManager
     container_gc: ContainerGC
     server: NodeServer
 
@@ -157,6 +158,11 @@ class Node:
             await parts.recorder.flush()
 
     @property
+    def eviction(self) -> EvictionManager | None:
+        """What watches disks and memory; None before `run`."""
+        return self._parts.eviction if self._parts is not None else None
+
+    @property
     def image_gc(self) -> ImageGCManager | None:
         """The image garbage collection; None before `run`."""
         return self._parts.image_gc if self._parts is not None else None
@@ -213,7 +219,7 @@ class Node:
 
         child("events", parts.recorder.run)
         await parts.health.refresh()
-        await parts.disk_pressure.observe()
+        await parts.eviction.observe()
         if parts.pull_manager is not None:
             await parts.pull_manager.start(parts.health.health.images)
         await parts.updater.register()
@@ -239,12 +245,17 @@ class Node:
             child("static-pods", static_pods.run)
         child("housekeeping", lambda: self._housekeep(parts))
         child("image-gc", parts.image_gc.run)
-        child("disk-pressure", parts.disk_pressure.run)
+        child("eviction", lambda: self._relieve(parts))
         child("container-gc", parts.container_gc.run)
         child("log-rotation", parts.container_gc.run_log_rotation)
         serve = self._serve
         if serve is not None:
             child("server", lambda: serve(parts.server.app))
+
+    @staticmethod
+    async def _relieve(parts: NodeParts) -> None:
+        await parts.source.wait_synced()
+        await parts.eviction.run()
 
     @staticmethod
     async def _housekeep(parts: NodeParts) -> None:
@@ -273,7 +284,7 @@ class Node:
             ),
             machine=self._machine,
             settings=settings,
-            health=lambda: replace(health.health, has_disk_pressure=pressure.is_present),
+            health=lambda: replace(health.health, pressures=eviction.conditions),
             events=recorder,
             clock=clock,
         )
@@ -295,17 +306,6 @@ class Node:
             clock=clock,
             log_max_bytes=parse_quantity(settings.container_log_max_size).units,
             log_max_files=settings.container_log_max_files,
-        )
-        pressure = DiskPressure(
-            root=str(self.root),
-            images=self._images,
-            thresholds=parse_thresholds(settings.eviction_hard),
-            transition_seconds=settings.eviction_pressure_transition_seconds,
-            reclaim=(container_gc.collect, image_gc.delete_unused_images),
-            events=recorder,
-            node=updater.reference,
-            threads=threads,
-            clock=clock,
         )
         manager = build_runtime_manager(
             runtime=self._runtime,
@@ -368,7 +368,29 @@ class Node:
             probes.wake(uid)
             workers.wake(uid)
 
-        source = PodSource(api=self._api, node_name=self.name, workers=workers, statuses=statuses, clock=clock)
+        eviction = EvictionManager(
+            signals=EvictionSignals(root=self.root, images=self._images, threads=threads),
+            thresholds=parse_thresholds(settings.eviction_hard),
+            transition_seconds=settings.eviction_pressure_transition_seconds,
+            reclaim=(container_gc.collect, image_gc.delete_unused_images),
+            workers=workers,
+            uses=PodUses(runtime=self._runtime, cache=cache, paths=self._paths, threads=threads),
+            container_gc=container_gc,
+            announce=updater.announce,
+            events=recorder,
+            node=updater.reference,
+            metrics=self._metrics,
+            clock=clock,
+        )
+        source = PodSource(
+            api=self._api,
+            node_name=self.name,
+            workers=workers,
+            statuses=statuses,
+            events=recorder,
+            refusal=eviction.refusal,
+            clock=clock,
+        )
         return NodeParts(
             recorder=recorder,
             health=health,
@@ -391,7 +413,7 @@ class Node:
             ),
             deadlines=ActiveDeadlines(workers=workers, statuses=statuses, events=recorder, clock=clock),
             image_gc=image_gc,
-            disk_pressure=pressure,
+            eviction=eviction,
             container_gc=container_gc,
             server=NodeServer(
                 pods=lambda: workers.pods,

@@ -22,6 +22,7 @@ from pullet.kubeclient.client import ApiClient
 from pullet.node.events import EventSink
 from pullet.node.machine import DiskSpace, Machine
 from pullet.node.settings import NodeSettings
+from pullet.policy.eviction import DISK_PRESSURE, MEMORY_PRESSURE
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class NodeHealth:
     problems: tuple[str, ...]
     disk: DiskSpace
     images: Sequence[Image]
-    has_disk_pressure: bool = False
+    pressures: Sequence[str] = ()  # conditions such as DiskPressure
 
 
 def node_object(identity: NodeIdentity, machine: Machine, settings: NodeSettings) -> JsonObject:
@@ -132,14 +133,19 @@ def _resources(machine: Machine, settings: NodeSettings, disk_bytes: int, memory
 
 
 def _conditions(health: NodeHealth, *, old: Sequence[JsonObject], now: str) -> list[JsonObject]:
-    is_disk_low = health.has_disk_pressure
+    is_disk_low, is_memory_low = DISK_PRESSURE in health.pressures, MEMORY_PRESSURE in health.pressures
     ready_message = "kubelet is posting ready status"
     if health.problems:
         ready_message = f"[{', '.join(health.problems)}]" if len(health.problems) > 1 else health.problems[0]
     wanted = [
-        ("MemoryPressure", False, "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         (
-            "DiskPressure",
+            MEMORY_PRESSURE,
+            is_memory_low,
+            "KubeletHasInsufficientMemory" if is_memory_low else "KubeletHasSufficientMemory",
+            f"kubelet has {'in' if is_memory_low else ''}sufficient memory available",
+        ),
+        (
+            DISK_PRESSURE,
             is_disk_low,
             "KubeletHasDiskPressure" if is_disk_low else "KubeletHasNoDiskPressure",
             "kubelet has disk pressure" if is_disk_low else "kubelet has no disk pressure",
@@ -228,6 +234,13 @@ class NodeStatusUpdater:
                 log.warning("node lease not renewed", extra={"node": self._identity.name, "error": str(error)})
             await self._clock.sleep(period)
 
+    async def announce(self) -> None:
+        """Write a status that changed at once; what fails is tried again with the next turn."""
+        try:
+            await self.update()
+        except ApiError as error:
+            log.warning("node status not written", extra={"node": self._identity.name, "error": str(error)})
+
     async def update(self) -> None:
         """Write the status if it is due.
 
@@ -266,6 +279,7 @@ class NodeStatusUpdater:
     def _report_changes(self, status: JsonObject) -> None:
         texts = {
             ("MemoryPressure", "False"): reasons.NODE_HAS_SUFFICIENT_MEMORY,
+            ("MemoryPressure", "True"): reasons.NODE_HAS_INSUFFICIENT_MEMORY,
             ("DiskPressure", "False"): reasons.NODE_HAS_NO_DISK_PRESSURE,
             ("DiskPressure", "True"): reasons.NODE_HAS_DISK_PRESSURE,
             ("PIDPressure", "False"): reasons.NODE_HAS_SUFFICIENT_PID,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import closing
 
 from pullet.base.jsonvalue import JsonObject
 from pullet.kit.clock import Clock
+from pullet.kube import reasons
 from pullet.kube.meta import uid_of
 from pullet.kube.pod import PodView, parse_pod
 from pullet.kube.scheme import PODS
@@ -14,7 +16,8 @@ from pullet.kube.view import ViewInvalidError
 from pullet.kubeclient.client import ApiClient
 from pullet.kubeclient.object_cache import Change
 from pullet.kubeclient.reflector import Reflector
-from pullet.node.pod_workers import PodWorkers
+from pullet.node.events import EventSink
+from pullet.node.pod_workers import KillRequest, PodWorkers
 from pullet.node.status_manager import StatusManager
 
 log = logging.getLogger(__name__)
@@ -24,10 +27,19 @@ class PodSource:
     """Hands every change of this node's pods to workers and status manager."""
 
     def __init__(
-        self, *, api: ApiClient, node_name: str, workers: PodWorkers, statuses: StatusManager, clock: Clock
+        self,
+        *,
+        api: ApiClient,
+        node_name: str,
+        workers: PodWorkers,
+        statuses: StatusManager,
+        events: EventSink,
+        refusal: Callable[[PodView], str],
+        clock: Clock,
     ) -> None:
+        """`refusal` says why the node cannot take a pod that is new here; empty: it can."""
         self._reflector = Reflector(client=api, resource=PODS, clock=clock, field_selector=f"spec.nodeName={node_name}")
-        self._workers, self._statuses = workers, statuses
+        self._workers, self._statuses, self._events, self._refusal = workers, statuses, events, refusal
 
     async def run_reflector(self) -> None:
         """Keep the local copy of the pods, until cancelled."""
@@ -60,7 +72,14 @@ class PodSource:
         pod = self._parse(change.object)
         if pod is not None:
             self._statuses.observe_pod(pod)
+            is_new = self._workers.state(pod.uid) is None and not pod.is_terminating
             self._workers.update_pod(pod)
+            # a pod that was taken once has a start time: a restarted node does not think again
+            if is_new and not pod.status.get("startTime") and (text := self._refusal(pod)):
+                self._events.event(pod.reference(), reasons.WARNING, reasons.EVICTED, text)
+                message = f"Pod was rejected: {text}"
+                refused = KillRequest(reason=reasons.EVICTED, message=message, is_refusal=True)
+                self._workers.kill_pod(pod.uid, refused)
 
     @staticmethod
     def _parse(obj: JsonObject) -> PodView | None:

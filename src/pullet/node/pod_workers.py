@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -87,11 +87,17 @@ class WorkState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KillRequest:
-    """Stop the pod. `grace_seconds` None: what the pod says. `reason` and `message` become its status (eviction)."""
+    """Stop the pod. `grace_seconds` None: what the pod says. `reason` and `message` become its status (eviction).
+
+    `is_disruption`: the node ends a pod that did nothing wrong, which a condition of the pod then tells.
+    `is_refusal`: nothing of the pod was started here, nor will be.
+    """
 
     grace_seconds: int | None = None
     reason: str = ""
     message: str = ""
+    is_disruption: bool = False
+    is_refusal: bool = False
 
 
 class PodSync(Protocol):
@@ -217,7 +223,7 @@ class PodWorkers:
             old, new = known.grace_seconds, request.grace_seconds
             if new is None or (old is not None and new >= old):
                 return  # a grace period only ever gets shorter
-            request = KillRequest(grace_seconds=new, reason=known.reason, message=known.message)
+            request = replace(known, grace_seconds=new)
         worker.kill = request
         if worker.running is not None:
             worker.running.cancel()

@@ -37,7 +37,7 @@ from pullet.node.volumes import MountedVolume, VolumeError, VolumeManager
 from pullet.policy.container_actions import compute_pod_actions
 from pullet.policy.container_state import ReasonCache
 from pullet.policy.pod_phase import PodPhase
-from pullet.policy.pod_status import PodStatusFacts, generate_pod_status
+from pullet.policy.pod_status import PodStatusFacts, generate_pod_status, refused_pod_status
 from pullet.policy.probe_state import ProbeVerdicts
 from pullet.policy.runtime_status import PodRuntimeStatus
 from pullet.policy.wording import Wording
@@ -133,6 +133,11 @@ class PodSyncer:
 
     async def sync_terminating_pod(self, pod: PodView, kill: KillRequest) -> None:
         """As `pod_workers.PodSync`."""
+        if kill.is_refusal:
+            now = format_time(self._clock.now())
+            written = refused_pod_status(pod, reason=kill.reason, message=kill.message, now=now)
+            self._statuses.set_pod_status(pod, written)
+            return
         status = await self._look(pod)
         self._write_status(pod, status, kill=kill)
         self._probes.stop_liveness(pod.uid)
@@ -221,6 +226,7 @@ class PodSyncer:
                 has_failed=kill is not None and bool(kill.reason),
                 reason=kill.reason if kill is not None else "",
                 message=kill.message if kill is not None else "",
+                is_disruption=kill is not None and kill.is_disruption,
             )
         )
         self._statuses.set_pod_status(pod, written)

@@ -51,6 +51,22 @@ def oom_kill_count(cgroups_path: str, root: Path = ROOT) -> int:
     return 0
 
 
+def memory_working_set(cgroups_path: str, root: Path = ROOT) -> int:
+    """Bytes the group uses without what the kernel could drop at once; 0 when the group is gone."""
+    relative = cgroups_path.lstrip("/")
+    for directory, usage, droppable in (
+        (root / relative, "memory.current", "inactive_file"),
+        (root / "memory" / relative, "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        with suppress(OSError):
+            used = int((directory / usage).read_text())
+            for line in (directory / "memory.stat").read_text().splitlines():
+                name, _, value = line.partition(" ")
+                if name == droppable:
+                    return max(used - int(value), 0)
+    return 0
+
+
 def processes(cgroups_path: str, root: Path = ROOT) -> set[int]:
     """Pids in the group and below it."""
     found: set[int] = set()

@@ -1,26 +1,51 @@
-"""Hard eviction thresholds of the disks: when a node is under disk pressure.
+"""Hard eviction thresholds: when a node is short of disk or memory.
 
-Signals of memory and process ids are accepted and not acted on: this node evicts no pods, it frees disk.
+Signals of process ids and of a separate container file system are accepted and not acted on.
 Source: kubernetes pkg/kubelet/eviction/helpers.go, pkg/kubelet/apis/config/v1beta1/defaults_linux.go.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 
 from pullet.base.errors import UsageError
-from pullet.kube.quantity import parse_quantity
+from pullet.kube.quantity import Quantity, parse_quantity
+
+MEMORY_PRESSURE = "MemoryPressure"
+DISK_PRESSURE = "DiskPressure"
+MEMORY, STORAGE, INODES = "memory", "ephemeral-storage", "inodes"
+NOTHING = Quantity(Decimal(0))
 
 
 class EvictionSignal(StrEnum):
-    """What a threshold is about. `nodefs` holds pods' files and logs, `imagefs` the images."""
+    """What a threshold is about, most urgent first. `nodefs` holds pods' files and logs, `imagefs` the images."""
 
+    MEMORY_AVAILABLE = "memory.available"
     NODEFS_AVAILABLE = "nodefs.available"
     NODEFS_INODES_FREE = "nodefs.inodesFree"
     IMAGEFS_AVAILABLE = "imagefs.available"
     IMAGEFS_INODES_FREE = "imagefs.inodesFree"
+
+    @property
+    def resource(self) -> str:
+        """What the node is low on: `memory`, `ephemeral-storage` or `inodes`."""
+        if self is EvictionSignal.MEMORY_AVAILABLE:
+            return MEMORY
+        return INODES if self.value.endswith(".inodesFree") else STORAGE
+
+    @property
+    def condition(self) -> str:
+        """The node's condition while the threshold is met."""
+        return MEMORY_PRESSURE if self is EvictionSignal.MEMORY_AVAILABLE else DISK_PRESSURE
+
+    @property
+    def is_of_imagefs(self) -> bool:
+        """Whether it is about the file system of the images."""
+        return self.value.startswith("imagefs.")
 
 
 DEFAULT_EVICTION_HARD = {
@@ -31,25 +56,8 @@ DEFAULT_EVICTION_HARD = {
     "imagefs.inodesFree": "5%",
 }
 IGNORED_SIGNALS = frozenset(
-    {"memory.available", "allocatableMemory.available", "pid.available", "containerfs.available"}
-    | {"containerfs.inodesFree"}
+    {"allocatableMemory.available", "pid.available", "containerfs.available", "containerfs.inodesFree"}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class EvictionThreshold:
-    """Less than this is pressure: a share of the capacity (0 to 1), or an amount when `share` is None."""
-
-    signal: EvictionSignal
-    share: float | None = None
-    amount: int = 0
-
-    def is_met(self, observation: Observation) -> bool:
-        """Whether there is too little left. A file system that tells no capacity (of inodes) is never short of it."""
-        if observation.capacity <= 0:
-            return False
-        limit = self.amount if self.share is None else observation.capacity * self.share
-        return observation.available < limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,39 +68,64 @@ class Observation:
     capacity: int
 
 
+@dataclass(frozen=True, slots=True)
+class EvictionThreshold:
+    """Less than this is pressure: a share of the capacity (0 to 1), or an amount when `share` is None."""
+
+    signal: EvictionSignal
+    share: float | None = None
+    amount: Quantity = NOTHING
+
+    def quantity(self, observation: Observation) -> Quantity:
+        """The threshold for this capacity."""
+        if self.share is None:
+            return self.amount
+        return Quantity(Decimal(int(observation.capacity * self.share)), "BinarySI")
+
+    def is_met(self, observation: Observation) -> bool:
+        """Whether there is too little left. A file system that tells no capacity (of inodes) is never short of it."""
+        return observation.capacity > 0 and observation.available < self.quantity(observation).value
+
+
 def parse_thresholds(values: Mapping[str, str]) -> tuple[EvictionThreshold, ...]:
-    """The disk thresholds of `evictionHard`. A value of 0 (or 0 %) switches its signal off.
+    """The thresholds of `evictionHard`, most urgent first. A value of 0 (or 0 %) switches its signal off.
 
     Raises:
         UsageError: an unknown signal, or neither a percentage nor a quantity.
     """
-    known = {signal.value for signal in EvictionSignal}
+    known = list(EvictionSignal)
     thresholds = []
     for name, value in values.items():
         if name in IGNORED_SIGNALS:
             continue
-        if name not in known:
+        if name not in {signal.value for signal in known}:
             raise UsageError(f"evictionHard: unknown signal {name!r}: one of {', '.join(sorted(known))}")
         threshold = _parse(EvictionSignal(name), value)
         if threshold.share or threshold.amount:
             thresholds.append(threshold)
-    return tuple(thresholds)
+    return tuple(sorted(thresholds, key=lambda threshold: known.index(threshold.signal)))
 
 
 def _parse(signal: EvictionSignal, value: str) -> EvictionThreshold:
     try:
         if value.endswith("%"):
-            share = float(value[:-1]) / 100
+            share = _single(_single(float(value[:-1])) / 100)
             if not 0 <= share < 1:
                 raise ValueError(value)
             return EvictionThreshold(signal, share=share)
-        amount = parse_quantity(value).units
+        amount = parse_quantity(value)
     except ValueError as error:
         text = f"evictionHard: {signal.value}: {value!r} is neither a percentage below 100% nor a quantity such as 1Gi"
         raise UsageError(text) from error
-    if amount < 0:
+    if amount.value < 0:
         raise UsageError(f"evictionHard: {signal.value}: {value} must be positive")
     return EvictionThreshold(signal, amount=amount)
+
+
+def _single(number: float) -> float:
+    """Rounded to single precision, in which the kubelet keeps percentages: its messages show the last digit."""
+    rounded: float = struct.unpack("f", struct.pack("f", number))[0]
+    return rounded
 
 
 def met_thresholds(

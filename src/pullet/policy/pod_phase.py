@@ -160,6 +160,12 @@ def compute_conditions(
     ]
 
 
+def disruption_target(message: str) -> JsonObject:
+    """The condition of a pod that the node ends for its own sake. Source: KEP-3329."""
+    condition = _condition(reasons.DISRUPTION_TARGET, is_true=True)
+    return condition | {"reason": "TerminationByKubelet", "message": message}
+
+
 def merge_conditions(
     old: Iterable[Mapping[str, Any]], new: Iterable[JsonObject], *, now: str, observed_generation: int = 0
 ) -> list[JsonObject]:

@@ -12,7 +12,7 @@ from pullet.kube.container import ContainerKind
 from pullet.kube.pod import PodView
 from pullet.policy.container_actions import sandbox_change
 from pullet.policy.container_state import ReasonCache, container_statuses
-from pullet.policy.pod_phase import PodPhase, compute_conditions, compute_phase, merge_conditions
+from pullet.policy.pod_phase import PodPhase, compute_conditions, compute_phase, disruption_target, merge_conditions
 from pullet.policy.probe_state import ProbeVerdicts
 from pullet.policy.qos import compute_qos
 from pullet.policy.runtime_status import PodRuntimeStatus
@@ -29,7 +29,7 @@ class PodStatusFacts:
     """What the status is made from. `old` is the status written last; `now` and `started_at` are RFC 3339 times.
 
     `is_terminal`: the pod is being ended and nothing will be restarted. `reason` and `message` stand when the node
-    itself ended the pod (DeadlineExceeded, Evicted).
+    itself ended the pod (DeadlineExceeded, Evicted); `is_disruption`: for its own sake.
     """
 
     pod: PodView
@@ -44,6 +44,7 @@ class PodStatusFacts:
     has_failed: bool = False
     reason: str = ""
     message: str = ""
+    is_disruption: bool = False
 
 
 def generate_pod_status(facts: PodStatusFacts) -> JsonObject:
@@ -65,6 +66,8 @@ def generate_pod_status(facts: PodStatusFacts) -> JsonObject:
     phase = _phase(facts, every)
     is_sandbox_ready = not sandbox_change(pod, facts.runtime)[0]
     conditions = compute_conditions(pod, every, phase, is_sandbox_ready=is_sandbox_ready)
+    if facts.is_disruption:
+        conditions.append(disruption_target(facts.message))
     generation = pod.metadata.generation
     status: JsonObject = {"observedGeneration": generation} if generation else {}
     status["phase"] = str(phase)
@@ -80,6 +83,23 @@ def generate_pod_status(facts: PodStatusFacts) -> JsonObject:
     status["qosClass"] = str(pod.status.get("qosClass") or compute_qos(pod))
     status["resources"] = {}  # of the pod as a whole
     return status
+
+
+def refused_pod_status(pod: PodView, *, reason: str, message: str, now: str) -> JsonObject:
+    """The status of a pod that the node did not take: nothing of it was ever here, so nothing is said of containers.
+
+    Source: kubernetes pkg/kubelet/kubelet.go rejectPod.
+    """
+    generation = pod.metadata.generation
+    return {
+        **({"observedGeneration": generation} if generation else {}),
+        "phase": str(PodPhase.FAILED),
+        "conditions": list(pod.status.get("conditions") or ()),
+        "message": message,
+        "reason": reason,
+        "startTime": now,
+        "qosClass": str(pod.status.get("qosClass") or compute_qos(pod)),
+    }
 
 
 def _phase(facts: PodStatusFacts, every: list[JsonObject]) -> PodPhase:

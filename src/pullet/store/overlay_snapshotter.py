@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pullet.kit import faults
+from pullet.kit.directory_size import directory_size
 from pullet.kit.locks import ThreadKeyedLock
 from pullet.oci.digest import DiffID
 from pullet.oci.identity import chain_ids
@@ -91,7 +92,7 @@ class OverlaySnapshotter:
     def usage(self, key: str) -> Usage:
         if self._records.get(key) is None:
             raise ContentNotFoundError("snapshot", key)
-        return disk_usage(self._place(key) / "upper")
+        return Usage(*directory_size(self._place(key) / "upper"))
 
     def cleanup_stale(self, wanted: Collection[str]) -> tuple[str, ...]:
         removed = []
@@ -271,21 +272,3 @@ def _dress(directory: Path, metadata: RootMetadata) -> None:
         os.setxattr(directory, name, value)
     moment = metadata.mtime * 1_000_000_000 + metadata.nanoseconds
     os.utime(directory, ns=(moment, moment))
-
-
-def disk_usage(directory: Path) -> Usage:
-    """Allocated bytes and inodes below (and with) `directory`; a file with several names counts once."""
-    size, inodes, seen, stack = 0, 0, set[tuple[int, int]](), [os.fspath(directory)]
-    with suppress(FileNotFoundError):
-        size, inodes = directory.stat().st_blocks * 512, 1
-        while stack:
-            with os.scandir(stack.pop()) as entries:
-                for entry in entries:
-                    status = entry.stat(follow_symlinks=False)
-                    if (status.st_dev, status.st_ino) in seen:
-                        continue
-                    seen.add((status.st_dev, status.st_ino))
-                    size, inodes = size + status.st_blocks * 512, inodes + 1
-                    if entry.is_dir(follow_symlinks=False):
-                        stack.append(entry.path)
-    return Usage(size, inodes)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pullet.cri.errors import CriError, DeadlineExceededError, NotFoundError
 from pullet.cri.log_format import LogRecord, format_record, format_timestamp
+from pullet.cri.stats import ContainerStats
 from pullet.cri.types import (
     Container,
     ContainerConfig,
@@ -76,6 +77,7 @@ class FakeRuntimeService(CallLog):
         self._containers: dict[str, _Container] = {}
         self._subscribers: list[asyncio.Queue[ContainerEvent]] = []
         self.is_network_ready = True
+        self.used: dict[str, tuple[int, int]] = {}  # bytes of writable layer and of memory, by container name
         self.on_exec: Callable[[str, Sequence[str]], ExecSyncResponse] = lambda _id, _command: ExecSyncResponse(
             b"", b"", 0
         )
@@ -291,6 +293,18 @@ class FakeRuntimeService(CallLog):
     async def container_status(self, container_id: str) -> ContainerStatus:
         self.record("container_status", container_id)
         return self._get(container_id).status
+
+    async def container_stats(self, container_id: str) -> ContainerStats:
+        self.record("container_stats", container_id)
+        found = self._get(container_id)
+        layer_bytes, memory_bytes = self.used.get(found.config.metadata.name, (0, 0))
+        is_running = found.status.state is ContainerState.RUNNING
+        return ContainerStats(
+            id=container_id,
+            memory_working_set_bytes=memory_bytes if is_running else 0,
+            writable_layer_bytes=layer_bytes,
+            writable_layer_inodes=1,
+        )
 
     async def exec_sync(self, container_id: str, command: Sequence[str], timeout_seconds: float) -> ExecSyncResponse:
         self.record("exec_sync", container_id)

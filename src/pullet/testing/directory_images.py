@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pullet.engine.container_images import RunnableImage
+from pullet.kit.directory_size import DirectorySize, directory_size
 from pullet.oci.image_config import ContainerDefaults
 
 BUSYBOX = Path("/bin/busybox")
@@ -41,6 +42,9 @@ class DirectoryImages:
 
     def view(self, owner: str, name: str, image: RunnableImage) -> Path:
         return self._copy(self._root / owner / name, image)
+
+    def written(self, owner: str) -> DirectorySize:
+        return directory_size(self._root / owner / "rootfs")  # with what it was copied from
 
     def release(self, owner: str) -> None:
         if (self._root / owner).exists():

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from pullet.kit.tasks import Supervisor
+from pullet.kit.tasks import Supervisor, one_error
 from pullet.testing.clock import FakeClock
 
 
@@ -45,6 +45,27 @@ async def test_a_child_that_fails_because_it_is_cancelled_ends() -> None:
         task = supervisor.start("child", child, restart_seconds=1.0)
         await asyncio.sleep(0)
     assert task.cancelled()
+
+
+async def test_a_child_whose_group_fails_starts_again() -> None:
+    clock, starts = FakeClock(), 0
+
+    async def child() -> None:
+        nonlocal starts
+        starts += 1
+        with one_error():
+            async with asyncio.TaskGroup() as group:
+
+                async def fail() -> None:
+                    await asyncio.sleep(0)
+                    raise OSError("no space left on device")
+
+                group.create_task(fail())
+
+    async with Supervisor(clock=clock) as supervisor:
+        supervisor.start("child", child, restart_seconds=5.0)
+        await clock.advance(11.0)
+        assert starts == 3
 
 
 async def test_a_child_without_restart_takes_the_group_down() -> None:

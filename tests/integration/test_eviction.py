@@ -1,0 +1,141 @@
+"""A whole node on a small file system that a pod fills: the pod goes, the others stay, the node says why."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.harness import Pullet, running, scratch_directory
+
+from pullet.oci.image_builder import build_image, oci_archive
+from pullet.testing.images import busybox_layer
+
+pytestmark = [pytest.mark.root, pytest.mark.timeout(150)]
+
+SECONDS = 60.0
+TAINT = {"key": "node.kubernetes.io/disk-pressure", "effect": "NoSchedule"}
+
+
+@contextmanager
+def small_disk(path: Path) -> Iterator[Path]:
+    path.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=192m", "pullet-test", str(path)], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+def pod(name: str, script: str, **spec: Any) -> str:
+    body = {
+        "containers": [
+            {
+                "name": "c",
+                "image": "busybox:1",
+                "imagePullPolicy": "Never",
+                "command": ["sh", "-c", script],
+                "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
+            }
+        ],
+        "volumes": [{"name": "scratch", "emptyDir": {}}],
+        "terminationGracePeriodSeconds": 1,
+        **spec,
+    }
+    return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": body})
+
+
+def get(pullet: Pullet, *what: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(pullet.kubectl("get", *what, "-o", "json").ok())
+    return found
+
+
+def wait(look: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + SECONDS
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.2)
+    return found
+
+
+def has_taint(pullet: Pullet) -> bool:
+    taints = get(pullet, "node", "node1")["spec"].get("taints") or ()
+    return any(TAINT.items() <= taint.items() for taint in taints)
+
+
+def test_the_pod_that_fills_the_disk_is_evicted_and_the_node_recovers() -> None:
+    config = {
+        "kubelet": {
+            "evictionHard": {"nodefs.available": "96Mi", "memory.available": "0"},
+            "evictionPressureTransitionPeriod": "2s",
+            "nodeStatusUpdateFrequency": "1s",
+        }
+    }
+    with scratch_directory("eviction") as directory, small_disk(directory / "disk") as disk:
+        archive = directory / "images.tar"
+        image = build_image([busybox_layer()], defaults={"Cmd": ["sleep", "100000"], "Env": ["PATH=/bin"]})
+        archive.write_bytes(oci_archive({"docker.io/library/busybox:1": image}))
+        with running(Pullet(disk / "root", config=config)) as pullet:
+            pullet.pullet("images", "import", str(archive)).ok()
+            # in its volume, within its request; the other one writes less, but nothing of it was asked for
+            asked = {"requests": {"ephemeral-storage": "64Mi"}}
+            modest = json.loads(pod("modest", "head -c 20000000 /dev/zero > /scratch/f; exec sleep 100000"))
+            modest["spec"]["containers"][0]["resources"] = asked
+            pullet.kubectl("apply", "-f", "-", stdin=json.dumps(modest)).ok()
+            pullet.kubectl("wait", "pod/modest", "--for=condition=Ready", "--timeout=60s").ok()
+            greedy = pod(
+                "greedy", "for i in 1 2 3 4 5 6 7 8 9 10; do head -c 8000000 /dev/zero >> /f; done; exec sleep 100000"
+            )
+            pullet.kubectl("apply", "-f", "-", stdin=greedy).ok()
+
+            status = wait(
+                lambda: (
+                    get(pullet, "pod", "greedy")["status"].get("reason") == "Evicted"
+                    and get(pullet, "pod", "greedy")["status"]
+                ),
+                "the greedy pod evicted",
+            )
+            assert status["phase"] == "Failed"
+            assert status["message"].startswith(
+                "The node was low on resource: ephemeral-storage. Threshold quantity: 96Mi, available: "
+            )
+            assert "Container c was using " in status["message"]
+            assert {each["type"] for each in status["conditions"]} >= {"DisruptionTarget", "Ready"}
+            events = get(pullet, "events", "--field-selector", "involvedObject.name=greedy,reason=Evicted")["items"]
+            assert [event["message"].strip() for event in events] == [status["message"].strip()]
+
+            # what it wrote is gone, so the pressure ends by itself and pods are taken again
+            wait(lambda: not has_taint(pullet), "no taint any more")
+            assert get(pullet, "pod", "modest")["status"]["phase"] == "Running"
+            pullet.kubectl("apply", "-f", "-", stdin=pod("next", "exec sleep 100000")).ok()
+            pullet.kubectl("wait", "pod/next", "--for=condition=Ready", "--timeout=60s").ok()
+            reasons = {each["reason"] for each in get(pullet, "events", "-A")["items"]}
+            assert {"NodeHasDiskPressure", "NodeHasNoDiskPressure", "EvictionThresholdMet"} <= reasons
+
+
+def test_a_node_under_pressure_is_tainted_and_refuses_pods_bound_to_it() -> None:
+    config = {"kubelet": {"evictionHard": {"imagefs.available": "9999Ti"}}}
+    with scratch_directory("refused") as directory, running(Pullet(directory / "root", config=config)) as pullet:
+        wait(lambda: has_taint(pullet), "the taint")
+        pullet.kubectl("apply", "-f", "-", stdin=pod("bound", "true", nodeName="node1")).ok()
+        pullet.kubectl("apply", "-f", "-", stdin=pod("free", "true")).ok()
+        status = wait(lambda: get(pullet, "pod", "bound")["status"].get("reason"), "refused")
+        assert status == "Evicted"
+        text = pullet.kubectl("get", "pod", "bound", "--no-headers").ok()
+        assert text.split()[2] == "Evicted"
+        described = pullet.kubectl("describe", "pod", "bound").ok()
+        assert "Pod was rejected: The node had condition: [DiskPressure]." in described
+        message = wait(
+            lambda: [
+                each["message"]
+                for each in get(pullet, "pod", "free")["status"].get("conditions", ())
+                if each.get("reason") == "Unschedulable"
+            ],
+            "unschedulable",
+        )
+        assert "untolerated taint" in message[0]
