@@ -65,7 +65,9 @@ class LayerSyncer:
                 if not self._closing.is_set():
                     self._form.sync(layer)
                     self._records.mark_synced(layer.diff_id, layer.form)
-            except OSError as error:  # removed meanwhile, or the disk fails: it stays marked as not synced
+            except FileNotFoundError:  # removed meanwhile
+                continue
+            except OSError as error:  # it stays marked as not synced
                 log.warning("cannot sync layer", extra={"diff_id": layer.diff_id, "error": str(error)})
             finally:
                 self._queue.task_done()

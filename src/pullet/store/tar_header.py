@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Final
 
 BLOCK: Final = 512
@@ -18,6 +19,7 @@ MAX_ID: Final = 0xFFFFFFFF
 _MAX_TIME: Final = 1 << 62
 _DECIMAL: Final = re.compile(rb"-?\d{1,20}")
 _PAX_TIME: Final = re.compile(rb"(-?)(\d{1,19})(?:\.(\d*))?")
+_EXPONENT: Final = re.compile(rb"-?\d(?:\.\d{1,20})?e[-+]\d\d")
 _SPARSE_AT: Final = 386
 _MAX_SPARSE_PIECES: Final = 1 << 20
 
@@ -125,6 +127,8 @@ def pax_integer(records: Mapping[bytes, bytes], key: bytes, entry: bytes) -> int
 
 def pax_time(value: bytes, entry: bytes) -> tuple[int, int]:
     """Seconds and nanoseconds (0 ≤ ns < 10⁹) of a decimal time, also before 1970. Raises TarFormatError."""
+    if _EXPONENT.fullmatch(value):  # Python's tarfile writes times near 1970 so
+        value = f"{Decimal(value.decode()):f}".encode()
     match = _PAX_TIME.fullmatch(value)
     if match is None:
         raise TarFormatError(f"mtime={value[:40]!r} is not a time", entry)

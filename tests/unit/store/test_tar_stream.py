@@ -120,10 +120,11 @@ def test_limits() -> None:
 
 def test_tars_that_end_early() -> None:
     data = LayerTar().file("f", b"x" * 2000).bytes()
-    for cut in (100, 512, 700, 2000):
+    for cut in (100, 512, 700, 2000, 2511):
         with pytest.raises(TarFormatError):
             walk(data[:cut])
     assert len(walk(data[:2560])) == 1  # no end blocks: fine, as with GNU tar
+    assert len(walk(data[:2512])) == 1  # the last data lacks its padding: fine, as with Go's archive/tar
 
 
 def test_absolute_names_and_dots_lie_below_the_root() -> None:
@@ -153,6 +154,8 @@ def test_times() -> None:
     assert pax_time(b"1.5", b"") == (1, 500_000_000)
     assert pax_time(b"-1.25", b"") == (-2, 750_000_000)
     assert pax_time(b"7.1234567899", b"") == (7, 123_456_789)
+    assert pax_time(b"1e-09", b"") == (0, 1)
+    assert pax_time(b"-2.5e-05", b"") == (-1, 999_975_000)
     with pytest.raises(TarFormatError):
         pax_time(b"soon", b"")
 
