@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import resource
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.harness import Pullet, running, scratch_directory
+from tests.e2e.harness import Pullet, pullet_command, running, scratch_directory
 from tests.golden.registry_process import docker_registry
 
 from pullet.registry.push import push_image
+from pullet.testing.fake_registry import FakeRegistry
 from pullet.testing.images import busybox_image
+from pullet.testing.registry_faults import FakeAuth, Fault
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 
@@ -128,6 +134,7 @@ def test_a_private_registry_step_by_step(world: World) -> None:
     a_login_of_the_node_opens_it_for_every_pod(world)
     images_in_use_stay_and_the_plan_says_so(world)
     no_secret_is_anywhere_but_where_it_must_be(world)
+    an_abort_leaves_no_core_file(world)
 
 
 def without_a_secret_the_pull_is_refused_and_the_next_step_told(world: World) -> None:
@@ -220,6 +227,22 @@ def no_secret_is_anywhere_but_where_it_must_be(world: World) -> None:
     assert searched > 10
 
 
+def an_abort_leaves_no_core_file(world: World) -> None:
+    """The node's memory holds every secret, so it may not be written anywhere, whatever the limits say."""
+    assert_dies_without_core(world.pullet.pid)
+    world.pullet.wait_end()
+    world.pullet.start()  # whose end takes away what still runs
+
+
+def assert_dies_without_core(pid: int) -> None:
+    """Abort a child of ours, whose limits allow a core of any size."""
+    resource.prlimit(pid, resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    os.kill(pid, signal.SIGABRT)
+    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert ended is not None
+    assert (ended.si_code, ended.si_status) == (os.CLD_KILLED, signal.SIGABRT), "it dumped its core"
+
+
 def assert_nothing_planted(where: str, data: bytes) -> None:
     found = [secret for secret in PLANTED if secret.encode() in data]
     assert not found, f"{where} holds a secret"
@@ -294,3 +317,19 @@ def provider_config(directory: Path, port: int) -> dict[str, Any]:
         "imageCredentialProviderConfig": str(directory / "providers.json"),
         "imageCredentialProviderBinDir": str(program.parent),
     }
+
+
+def test_an_abort_of_a_login_leaves_no_core_file(tmp_path: Path) -> None:
+    with FakeRegistry(auth=FakeAuth(scheme="basic", users={"alice": PASSWORD})) as registry:
+        registry.inject(Fault(delay_seconds=120))
+        command = pullet_command("login", registry.host, "-u", "alice", "--password-stdin", "--root", str(tmp_path))
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as login:
+            assert login.stdin is not None
+            login.stdin.write(PASSWORD.encode())
+            login.stdin.close()
+            deadline = time.monotonic() + 60
+            while not registry.connections:
+                assert time.monotonic() < deadline, "the login asked nobody"
+                time.sleep(0.01)
+            assert_dies_without_core(login.pid)
+    assert not any(PASSWORD.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())

@@ -15,6 +15,7 @@ from pullet.assembly.root_lock import RootLock
 from pullet.config import Settings
 from pullet.kit import logging as pullet_logging
 from pullet.kit.clock import SystemClock
+from pullet.kit.secrecy import forbid_core_dumps
 
 
 def run_foreground(
@@ -29,6 +30,7 @@ def run_foreground(
     Raises:
         UsageError: a port is taken, the root is in use, a setting is wrong.
     """
+    forbid_core_dumps()
     pullet_logging.configure(level=log_level, style=log_style)
     with RootLock(settings.root_path), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_run(settings, announce))

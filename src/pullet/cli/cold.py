@@ -15,6 +15,7 @@ from pullet.cli.node_directory import choose_node
 from pullet.cli.options import need_root_user
 from pullet.config import load_settings
 from pullet.kit.clock import SystemClock
+from pullet.kit.secrecy import forbid_core_dumps
 
 _Item = dict[str, Any] | PulletError | None
 
@@ -26,6 +27,7 @@ def pull_cold(root: Path, node: str, image: str) -> Iterator[dict[str, Any]]:
         UsageError, CriError: as the pull with a running node.
     """
     need_root_user("pulling into a node's store")
+    forbid_core_dumps()
     settings = load_settings(None, {"root": str(root)})
     name = choose_node(settings, node)
     messages: queue.SimpleQueue[_Item] = queue.SimpleQueue()

@@ -16,6 +16,7 @@ from pullet.cli.options import node_option, root_option
 from pullet.config import load_settings
 from pullet.credentials.login_file import parse_login_address, save_login
 from pullet.kit.clock import SystemClock
+from pullet.kit.secrecy import forbid_core_dumps
 from pullet.registry.auth import Credential
 from pullet.registry.client import RegistryClient
 from pullet.registry.errors import RegistryError, RegistryUnavailableError, UnauthorizedError
@@ -47,6 +48,7 @@ def command(
     The login is shown to the registry first and kept only if it is accepted: in the node's own config.json, readable
     for its owner alone. A running node uses it from its next pull on. For a single pod use an imagePullSecret.
     """
+    forbid_core_dumps()
     address = parse_login_address(registry)
     settings = load_settings(config_file, {"root": str(root)})
     username = username or click.prompt("Username", err=True)
