@@ -363,11 +363,6 @@ class Node:
             random=self._random,
             sync_frequency_seconds=settings.sync_frequency_seconds,
         )
-
-        def wake(uid: str) -> None:
-            probes.wake(uid)
-            workers.wake(uid)
-
         eviction = EvictionManager(
             signals=EvictionSignals(root=self.root, images=self._images, threads=threads),
             thresholds=parse_thresholds(settings.eviction_hard),
@@ -401,7 +396,7 @@ class Node:
             workers=workers,
             syncer=syncer,
             source=source,
-            pleg=Pleg(runtime=self._runtime, cache=cache, clock=clock, wake=wake),
+            pleg=Pleg(runtime=self._runtime, cache=cache, clock=clock, notice=probes.wake, wake=workers.wake),
             housekeeping=Housekeeping(
                 cache=cache,
                 manager=manager,

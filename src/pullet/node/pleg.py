@@ -1,7 +1,9 @@
 """Pod lifecycle event generator: tells workers when something happened to their containers.
 
 Fed by the runtime's event stream; behind it a relist of everything, every 10 s while the stream lives and every 1 s
-while it does not, finds what the stream missed. Source: kubernetes pkg/kubelet/pleg/{generic,evented}.go.
+while it does not, finds what the stream missed. Several events of what the last sync already looked at wake nobody: so
+a pod's start costs one sync more, as in a kubelet, whose relist sees sandbox and container at once.
+Source: kubernetes pkg/kubelet/pleg/{generic,evented}.go.
 """
 
 from __future__ import annotations
@@ -24,10 +26,22 @@ _WORTH_A_SYNC = (ContainerEventType.STARTED, ContainerEventType.STOPPED)
 
 
 class Pleg:
-    """Refreshes the pod cache on events and calls `wake(pod uid)` when a sync is worth it."""
+    """Refreshes the pod cache on events and calls `wake(pod uid)` when a sync is worth it.
 
-    def __init__(self, *, runtime: RuntimeService, cache: PodCache, clock: Clock, wake: Callable[[str], None]) -> None:
-        self._runtime, self._cache, self._clock, self._wake = runtime, cache, clock, wake
+    `notice(pod uid)` is called for whatever started or ended, whether a sync has seen it or not.
+    """
+
+    def __init__(
+        self,
+        *,
+        runtime: RuntimeService,
+        cache: PodCache,
+        clock: Clock,
+        notice: Callable[[str], None],
+        wake: Callable[[str], None],
+    ) -> None:
+        self._runtime, self._cache, self._clock = runtime, cache, clock
+        self._notice, self._wake = notice, wake
         self._seen: dict[str, dict[str, str]] = {}  # pod uid → container or sandbox id → state
         self._is_streaming = False
 
@@ -60,7 +74,7 @@ class Pleg:
         for uid in now.keys() | self._seen.keys():
             if now.get(uid) != self._seen.get(uid):
                 await self._cache.refresh(uid)
-                self._wake(uid)
+                self._tell(uid)
         self._seen = now
 
     async def _observe(self, event: ContainerEvent) -> None:
@@ -76,4 +90,9 @@ class Pleg:
             each.id: each.state for each in status.containers
         }
         if event.type in _WORTH_A_SYNC:
-            self._wake(event.pod_uid)
+            self._tell(event.pod_uid)
+
+    def _tell(self, uid: str) -> None:
+        self._notice(uid)
+        if self._cache.has_news(uid):
+            self._wake(uid)

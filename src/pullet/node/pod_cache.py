@@ -12,20 +12,33 @@ from pullet.cri.types import (
     ContainerStatus,
     PodSandbox,
     PodSandboxFilter,
+    PodSandboxState,
     PodSandboxStatus,
 )
 from pullet.kit.worker_threads import WorkerThreads
 from pullet.node.termination_message import TerminationMessages
 from pullet.policy.runtime_status import LABEL_POD_UID, ContainerRuntimeStatus, PodRuntimeStatus
 
+_ALIVE = (ContainerState.RUNNING, PodSandboxState.READY)
+
+
+def _states(status: PodRuntimeStatus) -> dict[str, str]:
+    """States by id; a container that was made but not started yet is none of anybody's news."""
+    containers = {each.id: str(each.state) for each in status.containers if each.state is not ContainerState.CREATED}
+    return {each.id: str(each.state) for each in status.sandboxes} | containers
+
 
 class PodCache:
-    """Pod status by uid. `refresh` asks the runtime; `get` gives the last answer, asking when there is none."""
+    """Pod status by uid. `refresh` asks the runtime; `get` gives the last answer, asking when there is none.
+
+    A sync looks with `look`; `has_news` tells whether something happened to the pod since that the next has to see.
+    """
 
     def __init__(self, *, runtime: RuntimeService, threads: WorkerThreads) -> None:
         self._runtime = runtime
         self._messages = TerminationMessages(threads)
         self._known: dict[str, PodRuntimeStatus] = {}
+        self._looked_at: dict[str, dict[str, str]] = {}  # by pod uid: states by id
         self._ended: dict[str, ContainerRuntimeStatus] = {}  # by container id: an ended container changes no more
 
     async def get(self, uid: str) -> PodRuntimeStatus:
@@ -53,8 +66,21 @@ class PodCache:
             self._known.pop(uid, None)
         return status
 
+    async def look(self, uid: str) -> PodRuntimeStatus:
+        """As `refresh`, by a sync that acts on what it sees."""
+        status = await self.refresh(uid)
+        self._looked_at[uid] = _states(status)
+        return status
+
+    def has_news(self, uid: str) -> bool:
+        """Whether a container or sandbox started, ended or vanished since the last `look`, as far as refreshed."""
+        before, now = self._looked_at.get(uid, {}), _states(self._known.get(uid, PodRuntimeStatus(uid=uid)))
+        has_changed = any(before.get(each) != state for each, state in now.items())
+        return has_changed or any(state in _ALIVE for each, state in before.items() if each not in now)
+
     def forget(self, uid: str) -> None:
         """The pod is gone for good."""
+        self._looked_at.pop(uid, None)
         for container in self._known.pop(uid, PodRuntimeStatus(uid=uid)).containers:
             self._ended.pop(container.id, None)
 

@@ -1,7 +1,12 @@
-"""The latest status of each pod, written to the API in order, each change once.
+"""The statuses of each pod, written to the API in order, each change once.
 
-    set_pod_status ──► newest per pod ──► PATCH pods/status (skipped when nothing changed)
+    set_pod_status ──► short queue per pod ──► PATCH pods/status (skipped when nothing changed)
     finish_pod     ──► … and, once the last status is written and deletion was asked for: DELETE with grace 0
+
+Syncs may follow each other faster than the API takes writes. A status is overtaken by the next only if both look the
+same in `kubectl get`, so that who watches sees every state, as of a kubelet whose syncs are a second apart. The queue
+stays short all the same: what the API refused is overtaken by the newest status, and a full queue lets the newest take
+its predecessor's place.
 
 Nothing else of the node writes pods. Source: kubernetes pkg/kubelet/status/status_manager.go.
 """
@@ -9,7 +14,9 @@ Nothing else of the node writes pods. Source: kubernetes pkg/kubelet/status/stat
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from pullet.base.jsonvalue import JsonObject
 from pullet.kit.clock import Clock
@@ -22,6 +29,22 @@ from pullet.node.alarm import Alarm
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 10.0
+MAX_QUEUED = 8
+Row: TypeAlias = tuple[object, ...]
+
+
+def row_of(status: JsonObject) -> Row:
+    """What the READY, STATUS and RESTARTS columns of `kubectl get pods` are made of."""
+    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    return (
+        status.get("phase"),
+        status.get("reason"),
+        *(
+            (each.get("name"), each.get("ready"), each.get("restartCount"), kind, facts.get("reason"))
+            for each in containers
+            for kind, facts in (each.get("state") or {}).items()
+        ),
+    )
 
 
 @dataclass(slots=True)
@@ -29,16 +52,27 @@ class _Entry:
     pod: PodView
     status: JsonObject
     written: JsonObject | None = None
+    queue: deque[JsonObject] = field(default_factory=deque)  # to be written, oldest first
     is_finished: bool = False
     is_deleted: bool = False
 
     @property
-    def is_due(self) -> bool:
-        return self.status != self.written
-
-    @property
     def may_delete(self) -> bool:
-        return self.is_finished and self.pod.is_terminating and not self.is_deleted and not self.is_due
+        return self.is_finished and self.pod.is_terminating and not self.is_deleted and not self.queue
+
+    def put(self, status: JsonObject) -> None:
+        """The newest status; it takes the place of the one before where nobody would see the difference."""
+        self.status = status
+        if self.queue and (len(self.queue) == MAX_QUEUED or row_of(self.queue[-1]) == row_of(status)):
+            self.queue[-1] = status
+        elif status != (self.queue[-1] if self.queue else self.written):
+            self.queue.append(status)
+
+    def put_back(self, status: JsonObject) -> None:
+        """It could not be written: only the newest is tried again."""
+        newest = self.queue[-1] if self.queue else status
+        self.queue.clear()
+        self.queue.append(newest)
 
 
 class StatusManager:
@@ -59,7 +93,8 @@ class StatusManager:
         entry = self._entries.get(pod.uid)
         if entry is None:
             entry = self._entries[pod.uid] = _Entry(pod, status, written=pod.status or None)
-        entry.pod, entry.status = pod, status
+        entry.pod = pod
+        entry.put(status)
         self._wake(entry)
 
     def observe_pod(self, pod: PodView) -> None:
@@ -92,10 +127,12 @@ class StatusManager:
         is_behind = False
         for uid in list(self._entries):
             entry = self._entries.get(uid)
+            if entry is None:
+                continue
             try:
-                if entry is not None and entry.is_due:
-                    await self._write(entry)
-                if entry is not None and entry.may_delete:
+                while entry.queue:
+                    await self._write(entry, entry.queue.popleft())
+                if entry.may_delete:
                     await self._delete(entry)
             except ApiError as error:
                 log.warning("pod status not written", extra={"pod": uid, "error": str(error)})
@@ -103,11 +140,13 @@ class StatusManager:
         return is_behind
 
     def _wake(self, entry: _Entry) -> None:
-        if entry.is_due or entry.may_delete:
+        if entry.queue or entry.may_delete:
             self._alarm.ring()
 
-    async def _write(self, entry: _Entry) -> None:
-        pod, status = entry.pod, entry.status
+    async def _write(self, entry: _Entry, status: JsonObject) -> None:
+        if status == entry.written:
+            return  # it had changed for a moment that nobody would have seen
+        pod = entry.pod
         gone = {key: None for key in (entry.written or {}) if key not in status}
         patch = {"metadata": {"uid": pod.uid}, "status": {**status, **gone}}
         try:
@@ -115,6 +154,9 @@ class StatusManager:
         except (NotFoundError, ConflictError) as error:
             # gone, or another pod by that name: the watch will tell
             log.debug("pod status has no object", extra={"pod": pod.description, "error": str(error)})
+        except BaseException:
+            entry.put_back(status)
+            raise
         entry.written = status
 
     async def _delete(self, entry: _Entry) -> None:

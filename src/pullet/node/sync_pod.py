@@ -205,7 +205,7 @@ class PodSyncer:
 
     async def _look(self, pod: PodView) -> PodRuntimeStatus:
         try:
-            return await self._cache.refresh(pod.uid)
+            return await self._cache.look(pod.uid)
         except CriError as error:
             raise PodSyncError(str(error)) from error
 
