@@ -40,6 +40,7 @@ from pullet.policy.pod_phase import PodPhase
 from pullet.policy.pod_status import PodStatusFacts, generate_pod_status, refused_pod_status
 from pullet.policy.probe_state import ProbeVerdicts
 from pullet.policy.runtime_status import PodRuntimeStatus
+from pullet.policy.terminated_status import terminated_status
 from pullet.policy.wording import Wording
 
 log = logging.getLogger(__name__)
@@ -163,6 +164,7 @@ class PodSyncer:
         except VolumeError as error:
             raise PodSyncError(str(error)) from error
         self._tokens.forget(pod.uid)
+        self._statuses.set_pod_status(pod, terminated_status(pod, self._statuses.get(pod.uid) or pod.status))
         self._statuses.finish_pod(pod)
 
     async def remove_pod(self, pod: PodView) -> None:

@@ -5,7 +5,7 @@ the pull: image_pull (use, pull, wait or refuse, with its reasons), backoff, pul
 rules), pull_record, pull_verification (who may use a present image), wording (every text, by release);
 the node in need: image_gc, eviction (when it is short), pod_eviction (which pods it ends);
 the pod's life: runtime_status (what the runtime says), container_actions, restart_backoff, probe_state,
-container_state, pod_phase, pod_status, qos;
+container_state, pod_phase, pod_status, terminated_status, qos;
 events: event_correlation;
 objects at the API: admission, object_defaulting, pod_defaulting, object_validation, pod_validation,
 container_validation, placement_validation, pod_settings_validation, workload_validation, inert_defaulting,

@@ -219,6 +219,9 @@ def _state_of(status: ContainerRuntimeStatus, runtime_name: str) -> JsonObject:
 def _judge_probes(
     container: ContainerView, result: JsonObject, latest: ContainerRuntimeStatus | None, probes: ProbeVerdicts
 ) -> None:
+    if container.kind is ContainerKind.EPHEMERAL:
+        result["ready"] = False  # nobody waits for it
+        return
     is_running = latest is not None and "running" in result["state"]
     container_id = latest.id if latest is not None else ""
     if container.kind is ContainerKind.INIT and not container.is_sidecar:

@@ -370,3 +370,13 @@ def test_running_is_not_ready_when_the_states_are_of_an_ended_one() -> None:
         "lastTransitionTime": NOW,
         "reason": "PodCompleted",
     }
+
+
+def test_nobody_waits_for_an_ephemeral_container() -> None:
+    """Golden 13: a debugger that runs reads `Ready: False`."""
+    pod = make_pod(container("c"), ephemeralContainers=[{"name": "debugger", "image": "x"}])
+    status = status_of(pod, runtime(ran(pod, "c"), ran(pod, "debugger"), sandboxes=(sandbox(),)))
+    [shown] = status["ephemeralContainerStatuses"]
+    assert "running" in shown["state"]
+    assert shown["ready"] is False
+    assert "started" not in shown
