@@ -7,7 +7,8 @@ Modules, in reading order:
   content, ingest           blobs by digest; receiving them in pieces
   images, leases            what an image is made of; what is in use
   layers, layer_records     layers by DiffID; what is known of them
-  unpack, decompress        the pipeline from compressed stream to visible layer
+  unpack, decompress, zstd_frames
+                            the pipeline from compressed stream to visible layer
   tar_header, tar_stream    the walk over a tar's members
   layer_form, layer_syncer  what a form of layer must do; durability behind the pull's back
   layer_tree, erofs_image, sparse_pieces, erofs_layers
@@ -18,6 +19,6 @@ Modules, in reading order:
   overlay_snapshotter, supplements, snapshot_records, layer_mounts
                             its implementation over overlayfs
   gc, usage, check          what may go, what takes space, what is broken
-  probe, mounts, loop_device, safe_paths, sparse_files
+  probe, mounts, overlay_mount, loop_device, safe_paths, sparse_files
                             what the kernel can do, and how it is asked
 """

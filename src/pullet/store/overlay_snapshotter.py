@@ -27,7 +27,8 @@ from pullet.store.errors import ContentNotFoundError, StoreError, disk_full_name
 from pullet.store.layer_mounts import LayerDirectories
 from pullet.store.layer_records import Layer, LayerRecords, RootMetadata
 from pullet.store.layers import Layers
-from pullet.store.mounts import MNT_DETACH, is_mount_point, mount_overlay, mounts_below, unmount
+from pullet.store.mounts import MNT_DETACH, is_mount_point, mounts_below, unmount
+from pullet.store.overlay_mount import mount_overlay
 from pullet.store.snapshot_records import SnapshotRecord, SnapshotRecords
 from pullet.store.snapshotter import MountedRoot, SnapshotInfo, SnapshotKind, Usage
 from pullet.store.supplements import write_supplement
