@@ -14,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 
 from pullet.apiserver.decoding import JSON, SchemaDecoder, WrongTypeError, duplicate_fields, parse_body
 from pullet.apiserver.delete_options import parse_delete_options
+from pullet.apiserver.list_encoding import ListEncoder, PartsResponse
 from pullet.apiserver.patching import PatchType, apply_patch, parse_patch, patch_type_of, unfit_patch
 from pullet.apiserver.reading import Page, Reader
 from pullet.apiserver.records import Record, encode_json, mutable_copy
@@ -31,7 +32,6 @@ from pullet.apiserver.writing import Deleted, Writer
 from pullet.base.jsonvalue import JsonObject
 from pullet.kit.clock import Clock
 from pullet.kube.meta import uid_of
-from pullet.kube.scheme import Resource
 from pullet.kube.status import ApiError, BadRequestError, EntityTooLargeError, success_status
 from pullet.policy.deletion import DeleteOptions
 
@@ -56,6 +56,7 @@ class RestHandler:
         self._schemas = schemas
         self._decoder = SchemaDecoder(schemas)
         self._applier = applier
+        self._lists = ListEncoder()
         self._clock = clock
         self._max_body_bytes = settings.max_body_bytes
 
@@ -104,7 +105,10 @@ class RestHandler:
             return self._json(self._table(info, page.records, meta, form))
         if form.kind == "PartialObjectMetadataList":
             return self._json(metadata_list([record.obj for record in page.records], meta, form))
-        return Response(_list_body(info.resource, page, meta), media_type=JSON)
+        return self._page(info, page, meta)
+
+    def _page(self, info: RequestInfo, page: Page, meta: JsonObject) -> Response:
+        return PartsResponse(self._lists.encode(info.resource, info.namespace, page, meta), JSON)
 
     def _table(self, info: RequestInfo, records: Any, meta: JsonObject, form: Accepted) -> JsonObject:
         return table_of(
@@ -253,7 +257,7 @@ class RestHandler:
                 continue
             gone.append(deleted.record)
         meta = {"resourceVersion": str(page.resource_version)}
-        return Response(_list_body(info.resource, Page(gone, page.resource_version), meta), media_type=JSON)
+        return self._page(info, Page(gone, page.resource_version), meta)
 
     @staticmethod
     def _json(value: JsonObject, status: int = 200) -> Response:
@@ -291,13 +295,3 @@ def check_kind(value: Any, api_version: str, kind: str) -> None:
             f"{'string' if isinstance(meta, str) else 'array' if isinstance(meta, list) else 'number'} into Go struct "
             f"field {kind}.metadata of type v1.ObjectMeta"
         )
-
-
-def _list_body(resource: Resource, page: Page, meta: JsonObject) -> bytes:
-    """A list joined from the bytes of its items, which are not encoded again."""
-    head = {"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": meta}
-    items = [
-        record.encoded if (shown := view_of(resource, record.obj)) is record.obj else encode_json(shown)
-        for record in page.records
-    ]
-    return b'%s,"items":[%s]}' % (encode_json(head)[:-1], b",".join(items))

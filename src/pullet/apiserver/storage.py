@@ -44,21 +44,33 @@ _VERSIONS_SKIPPED_AT_START = 1_000
 class _Kind:
     """The live records of one kind, with their keys in listing order."""
 
-    __slots__ = ("cache", "keys", "records")
+    __slots__ = ("cache", "keys", "lists", "records")
 
     def __init__(self, known_version: int, first_version: int) -> None:
         self.records: dict[str, Record] = {}
         self.keys: list[str] = []
+        self.lists: dict[str, Sequence[Record]] = {}  # by namespace, made when asked for
         self.cache = WatchCache(known_version=known_version, first_version=first_version)
 
     def put(self, record: Record) -> None:
         if record.key not in self.records:
             insort(self.keys, record.key)
         self.records[record.key] = record
+        self.lists.clear()
 
     def remove(self, key: str) -> None:
         del self.records[key]
         del self.keys[bisect_left(self.keys, key)]
+        self.lists.clear()
+
+    def list(self, namespace: str) -> Sequence[Record]:
+        found = self.lists.get(namespace)
+        if found is None:
+            keys = self.keys
+            first = bisect_left(keys, f"{namespace}/") if namespace else 0
+            end = bisect_left(keys, f"{namespace}0") if namespace else len(keys)  # "0" comes after "/"
+            found = self.lists[namespace] = tuple(self.records[key] for key in keys[first:end])
+        return found
 
 
 class Transaction:
@@ -160,18 +172,8 @@ class Storage:
         return self._kind(storage_key).records.get(object_key(namespace, name))
 
     def list(self, storage_key: str, namespace: str = "") -> Sequence[Record]:
-        """The records of one namespace, or of all, in listing order."""
-        kind = self._kind(storage_key)
-        if not namespace:
-            return [kind.records[key] for key in kind.keys]
-        prefix = f"{namespace}/"
-        found = []
-        for index in range(bisect_left(kind.keys, prefix), len(kind.keys)):
-            key = kind.keys[index]
-            if not key.startswith(prefix):
-                break
-            found.append(kind.records[key])
-        return found
+        """The records of one namespace, or of all, in listing order; the same sequence until the kind changes."""
+        return self._kind(storage_key).list(namespace)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:

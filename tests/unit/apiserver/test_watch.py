@@ -200,10 +200,10 @@ async def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path, threads: 
 
     with pytest.raises(RuntimeError):
         await fail()
-    assert storage.list("/things") == []
+    assert storage.list("/things") == ()
     assert storage.resource_version == before
     async with storage.transaction() as transaction:
         made = transaction.put("/things", {"metadata": {"name": "x"}})
         transaction.remove("/things", made)
-    assert storage.list("/things") == []
+    assert storage.list("/things") == ()
     await threads.run(storage.close)

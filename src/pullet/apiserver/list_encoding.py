@@ -1,0 +1,70 @@
+"""Lists as bytes: joined from the bytes of their items, kept while nothing of the kind changes, sent in slices.
+
+A slice is small enough that the copies on its way (encryption, socket) stay in memory that is used again, and that a
+slow client holds no more than a few of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from pullet.apiserver.reading import Page
+from pullet.apiserver.records import Record, encode_json
+from pullet.apiserver.views import view_of
+from pullet.base.jsonvalue import JsonObject
+from pullet.kube.resource import Resource
+
+_SLICE_BYTES = 256 * 1024
+_KEPT_LISTS = 16
+
+
+class ListEncoder:
+    """Encodes pages. Whole collections come from storage as the same sequence until something changes; by that a list
+    encoded before is known again.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], tuple[Sequence[Record], bytes]] = {}
+
+    def encode(self, resource: Resource, namespace: str, page: Page, meta: JsonObject) -> list[bytes]:
+        """The parts of the list's body, in order."""
+        head = {"kind": resource.list_kind, "apiVersion": resource.api_version, "metadata": meta}
+        return [encode_json(head)[:-1] + b',"items":[', self._items(resource, namespace, page.records), b"]}"]
+
+    def _items(self, resource: Resource, namespace: str, records: Sequence[Record]) -> bytes:
+        key = (f"{resource.root_path}/{resource.plural}", namespace)
+        kept = self._kept.pop(key, None)
+        if kept is None or kept[0] is not records:
+            encoded = [
+                record.encoded if (shown := view_of(resource, record.obj)) is record.obj else encode_json(shown)
+                for record in records
+            ]
+            kept = records, b",".join(encoded)
+        self._kept[key] = kept  # at the end: what was not asked for longest is at the beginning
+        if len(self._kept) > _KEPT_LISTS:
+            del self._kept[next(iter(self._kept))]
+        return kept[1]
+
+
+class PartsResponse(Response):
+    """A response whose body comes in parts that are never joined."""
+
+    def __init__(self, parts: Sequence[bytes], media_type: str) -> None:
+        super().__init__(None, media_type=media_type)
+        self._parts = parts
+        self.headers["content-length"] = str(sum(map(len, parts)))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry."""
+        del scope, receive
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for part in self._parts:
+            view = memoryview(part)
+            for start in range(0, len(part), _SLICE_BYTES):
+                body: Any = view[start : start + _SLICE_BYTES]
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
