@@ -25,6 +25,10 @@ from pullet.testing.images import busybox_layer
 pytestmark = [pytest.mark.root, pytest.mark.timeout(90)]
 
 SECONDS = 30.0
+NO_DIRECTORIES = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}],
+}
 PODS = Path(__file__).with_name("node_pods.yaml")
 
 
@@ -93,6 +97,9 @@ def node() -> Iterator[Node]:
         }
         archive = directory / "images.tar"
         archive.write_bytes(oci_archive(images))
+        profile = directory / "root" / "nodes" / "node1" / "seccomp" / "profiles" / "no-directories.json"
+        profile.parent.mkdir(parents=True)
+        profile.write_text(json.dumps(NO_DIRECTORIES))
         with running(Pullet(directory / "root", arguments=["--api-for-pods"])) as pullet:
             pullet.pullet("images", "import", str(archive)).ok()
             manifest = PODS.read_text().replace("/HOSTPATH", str(directory / "hostpath"))
@@ -192,6 +199,9 @@ def test_names_and_hosts(node: Node) -> None:
     assert f"{node.pod('volumes')['status']['podIP']}\tvolumes\n" in hosts
     assert node.run("volumes", "cat /etc/resolv.conf") == "search one.test\nnameserver 1.2.3.4\noptions ndots:2\n"
     assert node.run("volumes", "hostname") == "volumes\n"
+    full = "web.shop.default.svc.cluster.local"
+    assert node.run("config", "hostname") == f"{full}\n"
+    assert f"{node.pod('config')['status']['podIP']}\t{full}\tweb\n" in node.run("config", "cat /etc/hosts")
 
 
 def test_init_containers_and_sidecars_in_order(node: Node) -> None:
@@ -226,6 +236,22 @@ def test_identity_and_rights(node: Node) -> None:
     )
 
 
+def test_a_seccomp_profile_of_the_machine(node: Node) -> None:
+    said = node.run("confined", "mkdir /tmp/x 2>&1 || grep Seccomp: /proc/self/status; touch /tmp/y && echo a file")
+    assert said.splitlines() == [
+        "mkdir: can't create directory '/tmp/x': Operation not permitted", "Seccomp:\t2", "a file"
+    ]  # fmt: skip
+
+
+def test_a_parameter_of_the_whole_machine_is_nobodys(node: Node) -> None:
+    before = Path("/proc/sys/kernel/domainname").read_text()
+    text = 'forbidden sysctl: "kernel.domainname" not allowlisted'
+    status = node.wait("tampers", lambda status: status["phase"] == "Failed")["status"]
+    assert (status["reason"], status["message"]) == ("SysctlForbidden", f"Pod was rejected: {text}")
+    assert node.events("tampers", "SysctlForbidden") == [text]
+    assert Path("/proc/sys/kernel/domainname").read_text() == before
+
+
 def test_a_root_image_is_refused_to_those_who_must_not_be_root(node: Node) -> None:
     pod = node.wait("nonroot", lambda status: (_state(status, "waiting") or {}).get("message"))
     waiting = _state(pod["status"], "waiting")
@@ -237,7 +263,8 @@ def test_a_root_image_is_refused_to_those_who_must_not_be_root(node: Node) -> No
 
 
 def test_namespaces_of_the_machine_and_shared_ones(node: Node) -> None:
-    assert node.run("host", "readlink /proc/self/ns/net") == f"{Path('/proc/self/ns/net').readlink()}\n"
+    for kind in ("net", "pid", "ipc"):
+        assert node.run("host", f"readlink /proc/self/ns/{kind}") == f"{Path(f'/proc/self/ns/{kind}').readlink()}\n"
     assert node.pod("host")["status"]["podIP"] == node.pod("host")["status"]["hostIP"]
     assert "sleep 4242" in node.run("shared", "ps", container="a")
     assert "sleep 4242" not in node.run("rights", "ps")

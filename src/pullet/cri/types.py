@@ -164,6 +164,7 @@ class LinuxContainerSecurityContext:
     run_as_username: str = ""
     run_as_group: int | None = None
     supplemental_groups: tuple[int, ...] = ()
+    ignores_image_groups: bool = False  # SupplementalGroupsPolicy Strict: not those of the image's /etc/group
     is_privileged: bool = False
     is_readonly_rootfs: bool = False
     capabilities: Capability = Capability()

@@ -73,6 +73,7 @@ class BundleMaker:
             user_text(security, image.defaults),
             gid=security.run_as_group,
             supplemental_groups=security.supplemental_groups,
+            ignores_memberships=security.ignores_image_groups,
         )
         cgroups_path = f"{self._sandboxes.cgroup_parent(sandbox).rstrip('/')}/{container_id}"
         machine, available = os.uname().machine, _own_capabilities()

@@ -198,6 +198,12 @@ class CapabilitiesView(View, frozen=True, kw_only=True):
     drop: tuple[str, ...] = ()
 
 
+class AppArmorProfileView(View, frozen=True, kw_only=True):
+    """RuntimeDefault, Unconfined or Localhost."""
+
+    type: str
+
+
 class SeccompProfileView(View, frozen=True, kw_only=True):
     """RuntimeDefault, Unconfined or Localhost with a profile below the kubelet's seccomp directory."""
 
@@ -216,6 +222,7 @@ class SecurityContextView(View, frozen=True, kw_only=True):
     allow_privilege_escalation: bool | None = None
     capabilities: CapabilitiesView = CapabilitiesView()
     seccomp_profile: SeccompProfileView | None = None
+    app_armor_profile: AppArmorProfileView | None = None
     proc_mount: str = ""
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from pullet.base.jsonvalue import JsonObject
 from pullet.kube.container import (
+    AppArmorProfileView,
     ContainerView,
     EphemeralContainerView,
     InitContainerView,
@@ -45,8 +46,10 @@ class PodSecurityContextView(View, frozen=True, kw_only=True):
     run_as_group: int | None = None
     run_as_non_root: bool | None = None
     supplemental_groups: tuple[int, ...] = ()
+    supplemental_groups_policy: str = "Merge"
     fs_group: int | None = None
     seccomp_profile: SeccompProfileView | None = None
+    app_armor_profile: AppArmorProfileView | None = None
     sysctls: tuple[SysctlView, ...] = ()
 
 
@@ -107,6 +110,7 @@ class PodSpecView(View, frozen=True, kw_only=True):
     host_network: bool = False
     host_pid: bool = msgspec.field(default=False, name="hostPID")
     host_ipc: bool = msgspec.field(default=False, name="hostIPC")
+    set_hostname_as_fqdn: bool = msgspec.field(default=False, name="setHostnameAsFQDN")
     share_process_namespace: bool = False
     security_context: PodSecurityContextView = PodSecurityContextView()
     image_pull_secrets: tuple[LocalObjectReferenceView, ...] = ()

@@ -33,6 +33,8 @@ CONTAINER_STATUS_UNKNOWN = "ContainerStatusUnknown"
 # --- why a whole pod ended ---
 DEADLINE_EXCEEDED = "DeadlineExceeded"
 EVICTED = "Evicted"
+SYSCTL_FORBIDDEN = "SysctlForbidden"
+APP_ARMOR = "AppArmor"
 
 # --- condition reasons (spec 14) ---
 CONTAINERS_NOT_INITIALIZED = "ContainersNotInitialized"

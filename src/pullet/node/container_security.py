@@ -34,6 +34,7 @@ def security_context(
         run_as_username="" if uid is not None or image is None else image.username,
         run_as_group=group,
         supplemental_groups=tuple(dict.fromkeys(groups)),
+        ignores_image_groups=pods.supplemental_groups_policy == "Strict",
         is_privileged=own.privileged,
         is_readonly_rootfs=own.read_only_root_filesystem,
         capabilities=Capability(add=own.capabilities.add, drop=own.capabilities.drop),

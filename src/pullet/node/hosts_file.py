@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pullet.kube.pod import PodView
-from pullet.node.sandbox_config import hostname
+from pullet.node.sandbox_config import domain, hostname
 
 _LOOPBACK = (
     "127.0.0.1\tlocalhost\n"
@@ -23,9 +23,8 @@ def hosts_file_content(pod: PodView, pod_ips: tuple[str, ...], *, cluster_domain
         text = f"# Kubernetes-managed hosts file (host network).\n{host_content}"
     else:
         name = hostname(pod)
-        names = name
-        if pod.spec.subdomain:
-            names = f"{name}.{pod.spec.subdomain}.{pod.namespace}.svc.{cluster_domain}\t{name}"
+        suffix = domain(pod, cluster_domain)
+        names = f"{name}.{suffix}\t{name}" if suffix else name
         lines = "".join(f"{ip}\t{names}\n" for ip in pod_ips)
         text = f"# Kubernetes-managed hosts file.\n{_LOOPBACK}{lines}"
     if pod.spec.host_aliases:

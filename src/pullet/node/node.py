@@ -25,6 +25,7 @@ from pullet.cri.types import AuthConfig, VersionResponse
 from pullet.kit.clock import Clock
 from pullet.kit.tasks import Supervisor, one_error
 from pullet.kit.worker_threads import WorkerThreads
+from pullet.kube import reasons
 from pullet.kube.quantity import parse_quantity
 from pullet.kubeclient.client import ApiClient
 from pullet.kubeclient.event_recorder import EventRecorder
@@ -57,7 +58,7 @@ from pullet.node.probers import Prober
 from pullet.node.pull_manager import PullManager
 from pullet.node.pull_records import PullRecords
 from pullet.node.runtime_parts import build_runtime_manager
-from pullet.node.sandbox_config import ResolvConf, dns_config, parse_resolv_conf
+from pullet.node.sandbox_config import ResolvConf, dns_config, read_resolv_conf
 from pullet.node.server import NodeServer
 from pullet.node.service_account_tokens import ServiceAccountTokens
 from pullet.node.settings import NodeSettings
@@ -66,10 +67,12 @@ from pullet.node.status_manager import StatusManager
 from pullet.node.sync_pod import PodSyncer
 from pullet.node.volume_payloads import PayloadSources
 from pullet.node.volumes import VolumeManager, unmount_below
+from pullet.policy.app_armor import unenforced_app_armor
 from pullet.policy.eviction import parse_thresholds
 from pullet.policy.image_gc import ImageGCPolicy
 from pullet.policy.pull_backoff import PullBackoff
 from pullet.policy.pull_verification import parse_verification_rule
+from pullet.policy.sysctls import forbidden_sysctl
 from pullet.policy.wording import Wording
 
 log = logging.getLogger(__name__)
@@ -150,7 +153,7 @@ class Node:
         self._machine = await self._threads.run(read_machine)
         await self._threads.run(self.root.mkdir, parents=True, exist_ok=True)
         version = await self._runtime.version()
-        host_dns = await self._threads.run(_read_resolv_conf, Path(self.settings.resolv_conf))
+        host_dns = await self._threads.run(read_resolv_conf, Path(self.settings.resolv_conf))
         async with Supervisor(clock=self._clock) as supervisor:
             self._parts = parts = self._build(supervisor, version, host_dns)
             await self._start(supervisor, parts)
@@ -383,7 +386,11 @@ class Node:
             workers=workers,
             statuses=statuses,
             events=recorder,
-            refusal=eviction.refusal,
+            refusals={
+                reasons.EVICTED: eviction.refusal,
+                reasons.SYSCTL_FORBIDDEN: lambda pod: forbidden_sysctl(pod, settings.allowed_unsafe_sysctls),
+                reasons.APP_ARMOR: unenforced_app_armor,
+            },
             clock=clock,
         )
         return NodeParts(
@@ -482,10 +489,3 @@ class Node:
             metrics=self._metrics,
             clock=self._clock,
         )
-
-
-def _read_resolv_conf(path: Path) -> ResolvConf:
-    try:
-        return parse_resolv_conf(path.read_text("utf-8", "replace"))
-    except OSError:
-        return ResolvConf()

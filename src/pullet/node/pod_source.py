@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 
 from pullet.base.jsonvalue import JsonObject
@@ -34,12 +34,12 @@ class PodSource:
         workers: PodWorkers,
         statuses: StatusManager,
         events: EventSink,
-        refusal: Callable[[PodView], str],
+        refusals: Mapping[str, Callable[[PodView], str]],
         clock: Clock,
     ) -> None:
-        """`refusal` says why the node cannot take a pod that is new here; empty: it can."""
+        """`refusals` by reason: each says why the node cannot take a pod that is new here; empty: it can."""
         self._reflector = Reflector(client=api, resource=PODS, clock=clock, field_selector=f"spec.nodeName={node_name}")
-        self._workers, self._statuses, self._events, self._refusal = workers, statuses, events, refusal
+        self._workers, self._statuses, self._events, self._refusals = workers, statuses, events, refusals
 
     async def run_reflector(self) -> None:
         """Keep the local copy of the pods, until cancelled."""
@@ -75,11 +75,18 @@ class PodSource:
             is_new = self._workers.state(pod.uid) is None and not pod.is_terminating
             self._workers.update_pod(pod)
             # a pod that was taken once has a start time: a restarted node does not think again
-            if is_new and not pod.status.get("startTime") and (text := self._refusal(pod)):
-                self._events.event(pod.reference(), reasons.WARNING, reasons.EVICTED, text)
+            if is_new and not pod.status.get("startTime"):
+                self._refuse(pod)
+
+    def _refuse(self, pod: PodView) -> None:
+        """Turn it away for the first reason there is, if any."""
+        for reason, refusal in self._refusals.items():
+            text = refusal(pod)
+            if text:
+                self._events.event(pod.reference(), reasons.WARNING, reason, text)
                 message = f"Pod was rejected: {text}"
-                refused = KillRequest(reason=reasons.EVICTED, message=message, is_refusal=True)
-                self._workers.kill_pod(pod.uid, refused)
+                self._workers.kill_pod(pod.uid, KillRequest(reason=reason, message=message, is_refusal=True))
+                return
 
     @staticmethod
     def _parse(obj: JsonObject) -> PodView | None:

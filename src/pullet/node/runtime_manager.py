@@ -26,7 +26,7 @@ from pullet.node.events import EventSink
 from pullet.node.image_manager import ImageManager
 from pullet.node.pod_paths import PodPaths
 from pullet.node.pull_manager import CredentialLookup
-from pullet.node.sandbox_config import sandbox_config
+from pullet.node.sandbox_config import SandboxConfigError, sandbox_config
 from pullet.node.volumes import MountedVolume
 from pullet.policy.container_actions import PodActions
 from pullet.policy.qos import compute_qos
@@ -77,9 +77,11 @@ class RuntimeManager:
         paths: PodPaths,
         dns: Callable[[PodView], DNSConfig],
         cgroup_root: str,
+        cluster_domain: str,
         events: EventSink,
         wording: Wording,
     ) -> None:
+        self._cluster_domain = cluster_domain
         self._runtime, self._starter, self._killer = runtime, starter, killer
         self._image_manager, self._paths, self._dns = image_manager, paths, dns
         self._cgroup_root, self._events, self._wording = cgroup_root, events, wording
@@ -104,7 +106,11 @@ class RuntimeManager:
             if not actions.create_sandbox:
                 return report
         await self._kill_unwanted(pod, status, actions)
-        config = self.sandbox_config(pod, actions.attempt)
+        try:
+            config = self.sandbox_config(pod, actions.attempt)
+        except SandboxConfigError as error:
+            self._sandbox_failed(pod, str(error), report)
+            return report
         sandbox_id = actions.sandbox_id
         pod_ips = status.ips
         if actions.create_sandbox:
@@ -148,9 +154,19 @@ class RuntimeManager:
             await self._runtime.remove_pod_sandbox(sandbox.id)
 
     def sandbox_config(self, pod: PodView, attempt: int) -> PodSandboxConfig:
-        """The config of the pod's sandbox number `attempt`."""
-        parent = f"{self._cgroup_root}/{str(compute_qos(pod)).lower()}/pod{pod.uid}"
-        return sandbox_config(pod, attempt=attempt, paths=self._paths, dns=self._dns(pod), cgroup_parent=parent)
+        """The config of the pod's sandbox number `attempt`.
+
+        Raises:
+            SandboxConfigError: there cannot be such a sandbox.
+        """
+        return sandbox_config(
+            pod,
+            attempt=attempt,
+            paths=self._paths,
+            dns=self._dns(pod),
+            cgroup_parent=f"{self._cgroup_root}/{str(compute_qos(pod)).lower()}/pod{pod.uid}",
+            cluster_domain=self._cluster_domain,
+        )
 
     async def _kill_for_sync(self, pod: PodView, status: PodRuntimeStatus, actions: PodActions) -> None:
         if actions.create_sandbox and actions.sandbox_id:
@@ -173,10 +189,13 @@ class RuntimeManager:
         try:
             return await self._runtime.run_pod_sandbox(config)
         except CriError as error:
-            text = self._wording.sandbox_failed(str(error))
-            self._events.event(pod.reference(), reasons.WARNING, reasons.FAILED_CREATE_POD_SANDBOX, text)
-            report.problems.append(text)
+            self._sandbox_failed(pod, str(error), report)
             return None
+
+    def _sandbox_failed(self, pod: PodView, error: str, report: SyncReport) -> None:
+        text = self._wording.sandbox_failed(error)
+        self._events.event(pod.reference(), reasons.WARNING, reasons.FAILED_CREATE_POD_SANDBOX, text)
+        report.problems.append(text)
 
     async def _sandbox_ips(self, sandbox_id: str) -> tuple[str, ...]:
         sandbox = await self._runtime.pod_sandbox_status(sandbox_id)

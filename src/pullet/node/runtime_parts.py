@@ -72,6 +72,7 @@ def build_runtime_manager(
         paths=paths,
         dns=dns,
         cgroup_root=cgroup_root,
+        cluster_domain=settings.cluster_domain,
         events=events,
         wording=wording,
     )

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
+from pullet.base.errors import PulletError
 from pullet.cri.types import DNSConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping
 from pullet.kube.pod import PodView
 from pullet.node.container_security import namespaces
@@ -16,7 +19,14 @@ from pullet.node.settings import NodeSettings
 from pullet.policy.runtime_status import LABEL_POD_NAME, LABEL_POD_NAMESPACE, LABEL_POD_UID
 
 MAX_HOSTNAME = 63
+MAX_KERNEL_HOSTNAME = 64
 MAX_SEARCHES = 32
+
+
+class SandboxConfigError(PulletError):
+    """The pod asks for a sandbox that cannot be."""
+
+    reason: ClassVar[str] = "SandboxConfig"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +57,33 @@ def parse_resolv_conf(text: str) -> ResolvConf:
     return ResolvConf(tuple(servers), searches, tuple(options))
 
 
+def read_resolv_conf(path: Path, *, behind_stub: Path = Path("/run/systemd/resolve/resolv.conf")) -> ResolvConf:
+    """What the machine's file says; a missing one says nothing. Blocking.
+
+    Where it names only a resolver on loopback, which pods with a network of their own cannot reach, the servers behind
+    that of systemd-resolved are taken, if it runs.
+    """
+    found = _read(path)
+    is_stub = bool(found.servers) and all(server.startswith("127.") or server == "::1" for server in found.servers)
+    behind = _read(behind_stub) if is_stub else found
+    return behind if behind.servers else found
+
+
+def _read(path: Path) -> ResolvConf:
+    try:
+        return parse_resolv_conf(path.read_text("utf-8", "replace"))
+    except OSError:
+        return ResolvConf()
+
+
 def sandbox_config(
-    pod: PodView, *, attempt: int, paths: PodPaths, dns: DNSConfig, cgroup_parent: str
+    pod: PodView, *, attempt: int, paths: PodPaths, dns: DNSConfig, cgroup_parent: str, cluster_domain: str
 ) -> PodSandboxConfig:
-    """The CRI sandbox config of the pod's sandbox number `attempt`."""
+    """The CRI sandbox config of the pod's sandbox number `attempt`.
+
+    Raises:
+        SandboxConfigError: a host name the kernel does not take.
+    """
     labels = {
         **pod.metadata.labels,
         LABEL_POD_NAME: pod.name,
@@ -59,7 +92,7 @@ def sandbox_config(
     }
     return PodSandboxConfig(
         metadata=PodSandboxMetadata(pod.name, pod.uid, pod.namespace, attempt),
-        hostname="" if pod.spec.host_network else hostname(pod),
+        hostname="" if pod.spec.host_network else kernel_hostname(pod, cluster_domain),
         log_directory=str(paths.logs(pod)),
         dns_config=dns,
         port_mappings=() if pod.spec.host_network else port_mappings(pod),
@@ -75,6 +108,29 @@ def hostname(pod: PodView) -> str:
     """The pod's own choice, else its name, cut to what Linux allows."""
     name = pod.spec.hostname or pod.name
     return name[:MAX_HOSTNAME].rstrip("-.")
+
+
+def domain(pod: PodView, cluster_domain: str) -> str:
+    """What follows the host name in the pod's full name; empty without a subdomain."""
+    return f"{pod.spec.subdomain}.{pod.namespace}.svc.{cluster_domain}" if pod.spec.subdomain else ""
+
+
+def kernel_hostname(pod: PodView, cluster_domain: str) -> str:
+    """The host name that processes see: the full name where `setHostnameAsFQDN` asks for it.
+
+    Raises:
+        SandboxConfigError: the full name is longer than the kernel takes.
+    """
+    suffix = domain(pod, cluster_domain)
+    if not pod.spec.set_hostname_as_fqdn or not suffix:
+        return hostname(pod)
+    full = f"{hostname(pod)}.{suffix}"
+    if len(full) > MAX_KERNEL_HOSTNAME:
+        raise SandboxConfigError(
+            f"failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long "
+            f"({len(full)} characters), the max length is {MAX_KERNEL_HOSTNAME}"
+        )
+    return full
 
 
 def port_mappings(pod: PodView) -> tuple[PortMapping, ...]:

@@ -12,6 +12,7 @@ import msgspec
 from pullet.base.errors import UsageError
 from pullet.kube.duration import parse_go_duration
 from pullet.policy.eviction import DEFAULT_EVICTION_HARD, parse_thresholds
+from pullet.policy.sysctls import namespace_of_sysctl
 
 VERIFICATION_POLICIES = (
     "NeverVerify",
@@ -66,6 +67,7 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", fo
     cluster_dns: tuple[str, ...] = msgspec.field(default=(), name="clusterDNS")
     resolv_conf: str = "/etc/resolv.conf"
     static_pod_path: str = ""
+    allowed_unsafe_sysctls: tuple[str, ...] = ()  # names, or prefixes ending in *
     node_labels: dict[str, str] = msgspec.field(default_factory=dict)
     feature_gates: dict[str, bool] = msgspec.field(default_factory=dict)
     address: str = "127.0.0.1"
@@ -190,6 +192,12 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", fo
             parse_thresholds(self.eviction_hard)
         except UsageError as error:
             problems.append(str(error))
+        problems += [
+            f"allowedUnsafeSysctls {name!r} is not of a pod's namespaces: only kernel.shm*, kernel.msg*, kernel.sem, "
+            "fs.mqueue.* and net.* are"
+            for name in self.allowed_unsafe_sysctls
+            if not namespace_of_sysctl(name)
+        ]
         if self.node_status_max_images < -1:
             problems.append(f"nodeStatusMaxImages {self.node_status_max_images} must be -1 or greater")
         if not 1 <= self.max_restart_period_seconds <= 300:

@@ -77,9 +77,12 @@ async def create_namespaces(
     On failure the files may be there: `remove_namespaces` cleans up.
 
     Raises:
-        NamespaceError: the kernel refused, or a sysctl is not known.
+        NamespaceError: the kernel refused, or a sysctl is not known, or is not of these namespaces alone.
     """
     chosen = list(kinds)
+    for name in sysctls:
+        if sysctl_kind(name) not in chosen:
+            raise NamespaceError(f"sysctl {name!r} is not in a separate kernel namespace")
     settings = {**(_DEFAULT_SYSCTLS if "net" in chosen else {}), **sysctls}
     if "uts" in chosen and hostname:
         settings["kernel.hostname"] = hostname
@@ -119,6 +122,18 @@ def sysctl_path(name: str) -> str:
     if not path or path.startswith("/") or ".." in path.split("/"):
         raise NamespaceError(f"{name!r} is not the name of a sysctl")
     return path
+
+
+def sysctl_kind(name: str) -> str:
+    """Which kind of namespace has a value of its own; empty where the value is the whole machine's.
+
+    Source: runc libcontainer/configs/validate, sysctl.
+    """
+    path = sysctl_path(name)
+    if path.startswith("net/"):
+        return "net"
+    is_ipc = path.startswith(("kernel/msg", "kernel/shm", "fs/mqueue/")) or path == "kernel/sem"
+    return "ipc" if is_ipc else ""
 
 
 def is_alive(file: Path) -> bool:

@@ -39,11 +39,17 @@ class _Account:
 
 
 def resolve_user(
-    rootfs: Path, user: str, *, gid: int | None = None, supplemental_groups: Sequence[int] = ()
+    rootfs: Path,
+    user: str,
+    *,
+    gid: int | None = None,
+    supplemental_groups: Sequence[int] = (),
+    ignores_memberships: bool = False,
 ) -> ProcessUser:
     """Resolve `user` ("", "uid", "name", "uid:gid", "name:group" …) against the rootfs. Blocking.
 
-    `gid` overrides the primary group. A number that is in no passwd file is itself, with group 0.
+    `gid` overrides the primary group; `ignores_memberships`: whatever /etc/group says of the user. A number that is in
+    no passwd file is itself, with group 0.
 
     Raises:
         ProcessUserError: a name that the image does not know, or a number out of range.
@@ -58,7 +64,7 @@ def resolve_user(
     if gid is not None:
         primary = _checked(gid)
     member_of = [number for name, number, members in groups if account.name and account.name in members]
-    if group_part:
+    if group_part or ignores_memberships:
         member_of = []  # an explicit group replaces the memberships, as in Docker
     additional = dict.fromkeys([primary, *member_of, *supplemental_groups])
     return ProcessUser(account.uid, primary, tuple(additional), account.home or "/")

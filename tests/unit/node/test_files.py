@@ -14,7 +14,14 @@ from pullet.node.environment import expand
 from pullet.node.hosts_file import hosts_file_content
 from pullet.node.metrics import NodeMetrics, image_size_label
 from pullet.node.payload_volume import PayloadFile, PayloadPathError, write_payload
-from pullet.node.sandbox_config import dns_config, parse_resolv_conf
+from pullet.node.sandbox_config import (
+    ResolvConf,
+    SandboxConfigError,
+    dns_config,
+    kernel_hostname,
+    parse_resolv_conf,
+    read_resolv_conf,
+)
 from pullet.node.settings import ConfigurationInvalidError, NodeSettings, load_settings
 from pullet.node.subpath import open_below
 from pullet.node.volumes import VolumeError, prepare_host_path
@@ -93,6 +100,26 @@ def test_dns_policies() -> None:
     own = {"nameservers": ["1.1.1.1"], "options": [{"name": "ndots", "value": "3"}, {"name": "edns0"}]}
     none = dns_config(_pod(dnsPolicy="None", dnsConfig=own), cluster, host)
     assert (none.servers, none.searches, none.options) == (("1.1.1.1",), (), ("ndots:3", "edns0"))
+
+
+def test_servers_behind_a_resolver_on_loopback(tmp_path: Path) -> None:
+    stub, behind = tmp_path / "resolv.conf", tmp_path / "behind"
+    stub.write_text("nameserver 127.0.0.53\noptions edns0\n")
+    assert read_resolv_conf(stub, behind_stub=behind).servers == ("127.0.0.53",)
+    behind.write_text("nameserver 9.9.9.9\nsearch corp.example\n")
+    assert read_resolv_conf(stub, behind_stub=behind) == ResolvConf(("9.9.9.9",), ("corp.example",))
+    stub.write_text("nameserver 1.1.1.1\n")
+    assert read_resolv_conf(stub, behind_stub=behind).servers == ("1.1.1.1",)
+    assert read_resolv_conf(tmp_path / "absent", behind_stub=behind) == ResolvConf()
+
+
+def test_the_full_name_as_host_name() -> None:
+    named = _pod(hostname="h" * 70, subdomain="sub", setHostnameAsFQDN=True)
+    assert kernel_hostname(_pod(setHostnameAsFQDN=True), "cluster.local") == "web"
+    assert kernel_hostname(_pod(subdomain="sub"), "cluster.local") == "web"
+    assert kernel_hostname(_pod(subdomain="sub", setHostnameAsFQDN=True), "test") == "web.sub.shop.svc.test"
+    with pytest.raises(SandboxConfigError, match=r"FQDN h{63}\.sub\.shop\.svc\.test is too long \(81 characters\)"):
+        kernel_hostname(named, "test")
 
 
 def test_expansion() -> None:

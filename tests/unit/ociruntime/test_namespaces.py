@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pullet.ociruntime.errors import NamespaceError
-from pullet.ociruntime.namespaces import is_alive, prepare_files, remove_namespaces, sysctl_path
+from pullet.ociruntime.namespaces import is_alive, prepare_files, remove_namespaces, sysctl_kind, sysctl_path
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,11 @@ def test_files_without_a_mount_are_no_namespaces(tmp_path: Path) -> None:
     remove_namespaces(tmp_path / "ns")
     remove_namespaces(tmp_path / "ns")
     assert not (tmp_path / "ns").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("net.core.somaxconn", "net"), ("kernel.sem", "ipc"), ("fs.mqueue.msg_max", "ipc"), ("kernel.core_pattern", "")],
+)
+def test_which_namespace_a_sysctl_belongs_to(name: str, kind: str) -> None:
+    assert sysctl_kind(name) == kind

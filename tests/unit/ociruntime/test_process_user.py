@@ -40,6 +40,8 @@ def test_users_as_an_image_writes_them(rootfs: Path, text: str, expected: Proces
 def test_the_pod_adds_groups_and_replaces_the_primary_one(rootfs: Path) -> None:
     user = resolve_user(rootfs, "alice", gid=99, supplemental_groups=(50, 60))
     assert (user.gid, user.additional_gids) == (99, (99, 50, 60))
+    strict = resolve_user(rootfs, "alice", supplemental_groups=(60,), ignores_memberships=True)
+    assert strict.additional_gids == (20, 60)
 
 
 @pytest.mark.parametrize(
