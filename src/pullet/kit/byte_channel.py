@@ -48,6 +48,11 @@ class ByteChannel:
             self._held_bytes = 0
             self._changed.notify_all()
 
+    def check(self) -> None:
+        """Raise what `fail` was given, if it was."""
+        if self._failure is not None:
+            raise self._failure
+
     def get(self) -> bytes:
         """The next piece, waiting for one; empty at the end. Raises what `fail` was given."""
         with self._changed:

@@ -5,16 +5,16 @@ Source: RFC 1952 2.2 (members follow each other), RFC 8878 3.1 (frames and skipp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import IO, Protocol, cast
+from collections.abc import Callable, Iterator
+from typing import IO, cast
 
 import zstandard
 from isal import igzip_lib
 
+from pullet.store.zstd_frames import FrameReader, PieceSource, StreamEndsEarlyError, starts_zstd
+
 PIECE_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_SKIPPABLE = b"\x2a\x4d\x18"  # of 0x184D2A50 … 5F, little-endian, without its first byte
 _MAGIC_BYTES = 4
 
 
@@ -22,16 +22,12 @@ class DecompressError(ValueError):
     """The compressed stream is broken; the text says how."""
 
 
-class PieceSource(Protocol):
-    """Gives pieces of compressed bytes, empty at the end."""
-
-    def get(self) -> bytes:
-        """The next piece."""
-        ...
-
-
-def decompress(source: PieceSource, *, max_window_bytes: int) -> Iterator[bytes]:
+def decompress(
+    source: PieceSource, *, max_window_bytes: int, admit: Callable[[int], None] = lambda _bytes: None
+) -> Iterator[bytes]:
     """The uncompressed stream in pieces of at most PIECE_BYTES.
+
+    `admit` is asked for leave, with the bytes of its window, before each zstd frame.
 
     Raises:
         DecompressError: broken, cut short, or a zstd window beyond the limit.
@@ -41,8 +37,8 @@ def decompress(source: PieceSource, *, max_window_bytes: int) -> Iterator[bytes]
         head += piece
     if head.startswith(_GZIP_MAGIC):
         return _gunzip(source, head)
-    if head.startswith(_ZSTD_MAGIC) or (head[1:4] == _SKIPPABLE and 0x50 <= head[0] <= 0x5F):
-        return _unzstd(source, head, max_window_bytes)
+    if starts_zstd(head):
+        return _unzstd(source, head, max_window_bytes, admit)
     return _plain(source, head)
 
 
@@ -80,24 +76,15 @@ def _gunzip(source: PieceSource, data: bytes) -> Iterator[bytes]:
             raise DecompressError("bytes that are no gzip follow the gzip stream")
 
 
-class _Reader:
-    """The source as the file that zstandard reads from."""
-
-    def __init__(self, source: PieceSource, head: bytes) -> None:
-        self._source, self._left = source, head
-
-    def read(self, count: int) -> bytes:
-        data = self._left or self._source.get()
-        self._left = data[count:]
-        return data[:count]
-
-
-def _unzstd(source: PieceSource, head: bytes, max_window_bytes: int) -> Iterator[bytes]:
+def _unzstd(source: PieceSource, head: bytes, max_window_bytes: int, admit: Callable[[int], None]) -> Iterator[bytes]:
     decompressor = zstandard.ZstdDecompressor(max_window_size=max_window_bytes)
     # it calls read alone, so the reader need not be all that IO[bytes] names
-    stream = decompressor.stream_reader(cast(IO[bytes], _Reader(source, head)), read_across_frames=True, closefd=False)
+    reader = cast(IO[bytes], FrameReader(source, head, admit))
+    stream = decompressor.stream_reader(reader, read_across_frames=True, closefd=False)
     try:
         while piece := stream.read(PIECE_BYTES):
             yield piece
     except zstandard.ZstdError as error:
         raise DecompressError(f"zstd: {error}") from error
+    except StreamEndsEarlyError as error:
+        raise DecompressError("the zstd stream ends early") from error

@@ -21,6 +21,7 @@ from pullet.store.layer_records import Layer, LayerForm, LayerRecords
 from pullet.store.layer_syncer import LayerSyncer
 from pullet.store.settings import StoreSettings
 from pullet.store.unpack import Readable, UnpackJob
+from pullet.store.zstd_frames import LargeWindow
 
 LAYER_TAR = "application/vnd.oci.image.layer.v1.tar"
 
@@ -34,6 +35,7 @@ class Layers:
         self._form, self._records, self._content, self._settings = form, records, content, settings
         self._syncer = LayerSyncer(form, records)
         self._locks = ThreadKeyedLock()
+        self._large_window = LargeWindow()
         self._checked: set[str] = set()  # of an earlier boot, verified under this one
 
     def get(self, diff_id: str) -> Layer | None:
@@ -99,6 +101,7 @@ class Layers:
                     settings=self._settings,
                     stop=stop or StopFlag(),
                     keep=self._content if self._settings.keep_compressed_blobs else None,
+                    large_window=self._large_window,
                 )
                 layer = job.run(source, on_bytes or (lambda _count: None))
                 faults.hit("layer.renamed")

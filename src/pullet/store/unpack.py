@@ -9,7 +9,7 @@
 Inflating is the longest of these, so that thread does nothing else. All heavy calls but the walk release the
 interpreter lock. Small layers do the same on the calling thread alone. Memory: the channels (the two of the tar hold
 the same pieces), a piece in each hand, and the tree (about 250 bytes an entry): below 64 MiB per layer of any size,
-plus the window of a zstd frame.
+plus the window of a zstd frame: 8 MiB a layer, and one window of up to 128 MiB in the whole process (see zstd_frames).
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from pullet.store.layer_form import LayerForms, LayerWriter
 from pullet.store.layer_records import Layer
 from pullet.store.settings import MIB, StoreSettings
 from pullet.store.tar_header import TarFormatError
+from pullet.store.zstd_frames import LargeWindow
 
 READ_BYTES = 128 * 1024
 _COMPRESSED_CHANNEL = 8 * MIB
@@ -68,9 +69,10 @@ class UnpackJob:
         settings: StoreSettings,
         stop: StopFlag,
         keep: ContentStore | None,
+        large_window: LargeWindow,
     ) -> None:
         self._descriptor, self._diff_id, self._form = descriptor, diff_id, form
-        self._settings, self._stop, self._keep = settings, stop, keep
+        self._settings, self._stop, self._keep, self._large_window = settings, stop, keep, large_window
         self._blob_hash = hashlib.new(descriptor.digest.algorithm)
         self._tar_hash = hashlib.new(Digest(diff_id).algorithm)
         self._blob_bytes = 0
@@ -125,8 +127,8 @@ class UnpackJob:
     ) -> None:
         pieces = list(self._pieces(source, ingest, on_bytes))[::-1]  # small by definition; all of it verified first
         inbox = _Inbox(pieces)
-        with self._named():
-            for data in decompress(inbox, max_window_bytes=self._settings.limits.max_window_bytes):
+        with self._named(), self._large_window.leave(self._stop.check) as admit:
+            for data in decompress(inbox, max_window_bytes=self._settings.limits.max_window_bytes, admit=admit):
                 self._count(data)
                 writer.write(data)
                 self._tar_hash.update(data)
@@ -176,8 +178,8 @@ class UnpackJob:
             raise next((e for e in errors if isinstance(e, DigestMismatchError | SizeMismatchError)), errors[0])
 
     def _inflate(self, compressed: ByteChannel, tars: tuple[ByteChannel, ...]) -> None:
-        with self._named():
-            for data in decompress(compressed, max_window_bytes=self._settings.limits.max_window_bytes):
+        with self._named(), self._large_window.leave(compressed.check) as admit:
+            for data in decompress(compressed, max_window_bytes=self._settings.limits.max_window_bytes, admit=admit):
                 self._count(data)
                 for tar in tars:
                     tar.put(data)

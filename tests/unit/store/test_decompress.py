@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import threading
 import zlib
 
 import pytest
@@ -10,7 +11,9 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pullet.kit.worker_threads import StoppedError
 from pullet.store.decompress import PIECE_BYTES, DecompressError, decompress
+from pullet.store.zstd_frames import SMALL_WINDOW, LargeWindow, starts_zstd
 
 TEXT = b"the quick brown fox " * 5000
 SKIPPABLE = b"\x5a\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"skip!"
@@ -45,7 +48,11 @@ def test_zstd_frames_and_skippable_frames(parts: list[bytes], size: int) -> None
     assert run(SKIPPABLE + b"".join(frames), size) == b"".join(parts)
 
 
-@given(data=st.binary(max_size=5000).filter(lambda data: data[:2] != b"\x1f\x8b"), size=st.integers(1, 700))
+def is_plain(data: bytes) -> bool:
+    return data[:2] != b"\x1f\x8b" and not (len(data) >= 4 and starts_zstd(data[:4]))
+
+
+@given(data=st.binary(max_size=5000).filter(is_plain), size=st.integers(1, 700))
 def test_plain(data: bytes, size: int) -> None:
     assert run(data, size) == data
 
@@ -81,6 +88,67 @@ def test_zstd_broken_or_with_too_large_a_window() -> None:
     assert run(large) == TEXT
     with pytest.raises(DecompressError, match="zstd"):
         run(large, window=1 << 20)
+
+
+@given(cut=st.floats(0, 1, exclude_max=True), size=st.integers(1, 700))
+def test_zstd_cut_short(cut: float, size: int) -> None:
+    data = zstandard.ZstdCompressor(write_checksum=True).compress(TEXT) + SKIPPABLE + zstandard.compress(TEXT)
+    length = int(len(data) * cut)
+    whole = len(zstandard.ZstdCompressor(write_checksum=True).compress(TEXT))
+    if length < 4:
+        assert run(data[:length], size) == data[:length]  # too short to be told from plain bytes
+    elif length in {whole, whole + len(SKIPPABLE)}:
+        assert run(data[:length], size) == TEXT
+    else:
+        with pytest.raises(DecompressError, match="zstd"):
+            run(data[:length], size)
+
+
+def test_each_frame_asks_for_its_window() -> None:
+    asked: list[int] = []
+    small = zstandard.ZstdCompressor(level=1).compress(TEXT)
+    parameters = zstandard.ZstdCompressionParameters(window_log=26, write_content_size=False)
+    stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    large = stream.compress(TEXT) + stream.flush()
+    blob = small + SKIPPABLE + large + small
+    pieces = decompress(Pieces(blob, 100), max_window_bytes=1 << 27, admit=asked.append)
+    assert b"".join(pieces) == TEXT * 3
+    assert asked == [len(TEXT), 1 << 26, len(TEXT)]
+
+
+def test_one_large_window_at_a_time() -> None:
+    window, order, checks = LargeWindow(), list[str](), threading.Event()
+
+    def second() -> None:
+        with window.leave(checks.set) as admit:
+            admit(SMALL_WINDOW)
+            order.append("small")
+            admit(SMALL_WINDOW + 1)
+            admit(SMALL_WINDOW * 4)
+            order.append("second")
+
+    with window.leave(checks.set) as admit:
+        admit(SMALL_WINDOW * 2)
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert checks.wait(60)  # it waits, and looks whether it should go on
+        order.append("first")
+    thread.join()
+    assert order == ["small", "first", "second"]
+
+
+def test_who_waits_for_a_large_window_can_be_stopped() -> None:
+    window = LargeWindow()
+
+    def stop() -> None:
+        raise StoppedError
+
+    with window.leave(stop) as admit:
+        admit(SMALL_WINDOW * 2)
+        with pytest.raises(StoppedError), window.leave(stop) as another:
+            another(SMALL_WINDOW * 2)
+    with window.leave(stop) as admit:
+        admit(SMALL_WINDOW * 2)
 
 
 def test_raw_deflate_is_no_gzip() -> None:
