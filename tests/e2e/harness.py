@@ -55,7 +55,7 @@ class Pullet:
         self.kubeconfig = root / "kubeconfig"
         self.log_path = root.with_name(f"{root.name}.log")
         self._home = root.with_name(f"{root.name}.home")
-        self._config_path = root.with_name(f"{root.name}.yaml")
+        self.config_path = root.with_name(f"{root.name}.yaml")
         self._config = dict(config or {})
         self._arguments = list(arguments)
         self._process: subprocess.Popen[bytes] | None = None
@@ -74,8 +74,8 @@ class Pullet:
         self._home.mkdir(parents=True, exist_ok=True)
         arguments = ["up", "--root", str(self.root), "--node-name", self.node_name, *self._default_ports()]
         if self._config:
-            self._config_path.write_text(yaml.safe_dump(self._config))
-            arguments += ["--config", str(self._config_path)]
+            self.config_path.write_text(yaml.safe_dump(self._config))
+            arguments += ["--config", str(self.config_path)]
         with self.log_path.open("ab") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(

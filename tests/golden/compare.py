@@ -1,108 +1,65 @@
 """Compares a replay with a recording, aspect by aspect; each answer is a list of complaints, empty when they agree.
 
-Order is kept everywhere. What depends on how long somebody watched is held to bounds instead: the count of an event
-that a failing pod repeats, and how many rows of a STATUS that goes to and fro were seen.
+Order is kept everywhere. Pods that wait do so for as long as somebody watches: they are compared up to the same attempt
+and the same STATUS row, never up to a second of the clock.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 from tests.e2e.kubectls import kubectl_at, on_path
-from tests.golden.observation import ContainerSeen, EventSeen, Observation, RequestSeen
+from tests.golden.observation import ContainerSeen, Observation, RequestSeen
+from tests.golden.story import MOST_ATTEMPTS, compared, wrong_counts, wrong_times
 
-# reasons whose events a waiting pod repeats at every sync or attempt
-REPEATED = frozenset({"BackOff", "Failed", "InspectFailed", "ErrImageNeverPull", "FailedToRetrieveImagePullSecret"})
-IMAGE_VOLUMES_DESCRIBED_SINCE = (1, 31)  # older kubectls know no words for them
+Aspect: TypeAlias = Callable[[Observation, Observation], list[str]]
+
 _BACK_OFF = re.compile(r'Back-off pulling image "[^"]+": ErrImagePull: ')
-TO_AND_FRO = ("ErrImagePull", "ImagePullBackOff")
+_IMAGE_VOLUMES_DESCRIBED_SINCE = (1, 31)  # older kubectls know no words for them
+_TURNS = ("ErrImagePull", "ImagePullBackOff", "CrashLoopBackOff")
 
 
 def events(recorded: Observation, replayed: Observation) -> list[str]:
-    """Type, reason, fieldPath, message and count of every event of every pod, in order of first appearance."""
+    """Every version of every event: type, reason, fieldPath, message and count, in order."""
     complaints = []
-    for pod in sorted({*recorded.events, *replayed.events}):
-        want, got = _as_one(recorded.events.get(pod, [])), _as_one(replayed.events.get(pod, []))
-        is_failing = any(row.reason in REPEATED for row in want)
-        complaints += _different(f"{pod}: events", [_line(row) for row in want], [_line(row) for row in got])
-        complaints += [
-            f"{pod}: {_line(row)}: count {seen.count}, recorded {row.count}"
-            for row, seen in zip(want, got, strict=False)
-            if _line(row) == _line(seen) and not _count_fits(row, seen, is_failing=is_failing)
-        ]
+    for name in sorted({*recorded.events, *replayed.events}):
+        want, got = compared(recorded.events.get(name, []), replayed.events.get(name, []))
+        different = _different(f"{name}: events", [told.line for told in want], [told.line for told in got])
+        wrong = different or wrong_times(want, got)
+        complaints += [*wrong, *(f"{name}: {text}" for text in wrong_counts(replayed.events.get(name, [])))]
     return complaints
 
 
-def _as_one(rows: Sequence[EventSeen]) -> list[EventSeen]:
-    """Events whose texts differed only in a duration as one: whether they were one object is a matter of chance."""
-    merged: list[EventSeen] = []
-    for row in rows:
-        same = next((one for one in merged if "<" in one.message and _line(one) == _line(row)), None)
-        if same is None:
-            merged.append(EventSeen(**vars(row)))
-        else:
-            same.count += row.count
-    return merged
-
-
-def _line(row: EventSeen) -> str:
-    return f"{row.type} {row.reason} | {row.where} | {row.message}"
-
-
-def _count_fits(want: EventSeen, got: EventSeen, *, is_failing: bool) -> bool:
-    if want.reason in REPEATED or (want.reason == "Pulling" and is_failing):
-        return 1 <= got.count <= want.count + 2
-    if want.reason in ("Pulling", "Pulled") and not want.where:
-        return abs(want.count - got.count) <= 2  # of an image volume: told again at every sync that starts something
-    return want.count == got.count
-
-
-OVERTAKEN = "ContainerCreating"
-
-
 def statuses(recorded: Observation, replayed: Observation) -> list[str]:
-    """The STATUS column of `get pods -w`, repeats dropped, turns between failed pull and back-off taken as one.
-
-    A status that the next one overtook before it was written is never seen by a watcher. On a loaded machine that
-    happens to ContainerCreating now and then; it may lack in a quarter of the pods that were recorded with it.
-    """
+    """The STATUS column of `get pods -w`, repeats dropped; of a pod that waits as far as the recording goes."""
     complaints = []
-    overtaken = []
-    creating = [pod for pod, rows in recorded.statuses.items() if OVERTAKEN in rows]
     for pod in sorted({*recorded.statuses, *replayed.statuses}):
-        want, got = (_turns_as_one(one.statuses.get(pod, [])) for one in (recorded, replayed))
-        if OVERTAKEN in want and OVERTAKEN not in got:
-            overtaken.append(pod)
-            if len(overtaken) <= max(1, len(creating) // 4):
-                want = [row for row in want if row != OVERTAKEN]
+        want, got = rows_to_see(recorded.statuses.get(pod, [])), replayed.statuses.get(pod, [])
+        if want and _is_turn(want[-1]):
+            got = got[: len(want)]
         if want != got:
             complaints.append(f"{pod}: STATUS {' > '.join(got)}\n      recorded {' > '.join(want)}")
     return complaints
 
 
 def begun_statuses(recorded: Observation, replayed: Observation) -> list[str]:
-    """As `statuses`, of pods that were watched for a shorter or longer time than the recording's."""
-    shorter, longer = Observation(), Observation()
-    for pod in {*recorded.statuses, *replayed.statuses}:
-        want, got = recorded.statuses.get(pod, []), replayed.statuses.get(pod, [])
-        length = max(min(len(want), len(got)), 8)
-        shorter.statuses[pod], longer.statuses[pod] = want[:length], got[:length]
-    return statuses(shorter, longer)
+    """As `statuses`, of pods whose containers end again and again: as far as the recording goes."""
+    cut = {pod: rows[: len(recorded.statuses.get(pod, rows))] for pod, rows in replayed.statuses.items()}
+    return statuses(recorded, Observation(statuses=cut))
 
 
-def _turns_as_one(rows: Sequence[str]) -> list[str]:
-    kept: list[str] = []
-    turns: set[str] = set()
-    for row in rows:
-        if row.removeprefix("Init:") not in TO_AND_FRO:
-            turns.clear()
-        elif row in turns:
-            continue
-        else:
-            turns.add(row)
-        kept.append(row)
-    return kept
+def rows_to_see(rows: Sequence[str]) -> list[str]:
+    """The rows that are compared: of a pod that goes on waiting, those up to its last attempt that is."""
+    if not rows or not _is_turn(rows[-1]):
+        return list(rows)
+    turns = [number for number, row in enumerate(rows) if _is_turn(row)]
+    return list(rows[: turns[: 2 * (MOST_ATTEMPTS - 1)][-1] + 1])
+
+
+def _is_turn(row: str) -> bool:
+    return row.removeprefix("Init:") in _TURNS
 
 
 def containers(recorded: Observation, replayed: Observation) -> list[str]:
@@ -129,51 +86,58 @@ def _waiting_as_one(row: ContainerSeen) -> ContainerSeen:
 
 
 def requests(recorded: Observation, replayed: Observation) -> list[str]:
-    """Every request to the registry, in order; of those refused again and again only the first."""
-    return _different("requests", _refused_once(recorded.requests), _refused_once(replayed.requests))
-
-
-def _refused_once(rows: Sequence[RequestSeen]) -> list[str]:
-    kept: list[str] = []
-    for row in rows:
-        if row.status < 400 or str(row) not in kept:
-            kept.append(str(row))
-    return kept
+    """Every request to the registry, in order."""
+    return _different_requests("requests", recorded.requests, replayed.requests)
 
 
 def requests_per_image(recorded: Observation, replayed: Observation) -> list[str]:
-    """Every request, in order per image: for scenarios in which several pods pull on their own timers."""
+    """Every request, in order per image and login: for scenarios in which several pods pull on their own timers."""
     complaints = []
     want, got = _by_image(recorded.requests), _by_image(replayed.requests)
     for image in sorted({*want, *got}):
-        complaints += _different(f"requests for {image}", want.get(image, []), got.get(image, []))
+        complaints += _different_requests(f"requests for {image}", want.get(image, []), got.get(image, []))
     return complaints
 
 
-def kinds_of_requests(recorded: Observation, replayed: Observation) -> list[str]:
-    """Which requests were made per image, how often aside: where several failing pods try one image again and again."""
-    complaints = []
-    want, got = _by_image(recorded.requests), _by_image(replayed.requests)
-    for image in sorted({*want, *got}):
-        kinds = [list(dict.fromkeys(rows)) for rows in (want.get(image, []), got.get(image, []))]
-        complaints += _different(f"requests for {image}", *kinds)
-    return complaints
+def _different_requests(what: str, want: Sequence[RequestSeen], got: Sequence[RequestSeen]) -> list[str]:
+    """What is asked for in vain is asked for again and again: compared as far as the recording goes."""
+    if all(row.status >= 400 for row in got[len(want) :]):
+        got = got[: len(want)]
+    return _different(what, [str(row) for row in want], [str(row) for row in got])
 
 
-def _by_image(rows: Sequence[RequestSeen]) -> dict[str, list[str]]:
-    images: dict[str, list[str]] = {}
+def looked_at(*volumes: str) -> Aspect:
+    """As `requests_per_image`; image volumes that are looked at by each sync may be asked for once more or less."""
+
+    def aspect(recorded: Observation, replayed: Observation) -> list[str]:
+        shown = [Observation(requests=_told_once(seen.requests, volumes)) for seen in (recorded, replayed)]
+        return requests_per_image(*shown)
+
+    return aspect
+
+
+def _told_once(rows: Sequence[RequestSeen], volumes: Sequence[str]) -> list[RequestSeen]:
+    kept: list[RequestSeen] = []
     for row in rows:
-        tag = (
-            row.reference.split()[1].rstrip(">").rpartition(":")[2] if row.reference.startswith("<") else row.reference
-        )
-        images.setdefault(f"{row.repository}:{tag}", []).append(str(row))
+        if row not in kept or f"{row.repository.removeprefix('library/')}:{row.reference}" not in volumes:
+            kept.append(row)
+    return kept
+
+
+def _by_image(rows: Sequence[RequestSeen]) -> dict[str, list[RequestSeen]]:
+    """By image and login: pods with one login that pull one image cannot be told apart."""
+    images: dict[str, list[RequestSeen]] = {}
+    for row in rows:
+        of_digest = row.reference.startswith("<")
+        tag = row.reference.split()[1].rstrip(">").rpartition(":")[2] if of_digest else row.reference
+        images.setdefault(f"{row.repository}:{tag} {row.user}".rstrip(), []).append(row)
     return images
 
 
 def description(recorded: Observation, replayed: Observation) -> list[str]:
     """What `kubectl describe pods` said at the end."""
     want = recorded.description
-    if kubectl_at(on_path()).version < IMAGE_VOLUMES_DESCRIBED_SINCE:
+    if kubectl_at(on_path()).version < _IMAGE_VOLUMES_DESCRIBED_SINCE:
         joined = re.sub(r"(?m)^  Type:  Image .*\n  Reference:.*\n  PullPolicy:.*$", "  <unknown>", "\n".join(want))
         want = joined.splitlines()
     return _different("kubectl describe", want, replayed.description)

@@ -25,6 +25,7 @@ KNOWN_BEFORE = {
     "sha256:1a0fdc659bd21f933b870c2aa9e580987a545f59dac275ffd6543e8385b63b24": "<config movedigest:v1>",
     "sha256:1267ebbcba3619c5443c58ae157f5439bd02c733c8057856967adfecda78e423": "<manifest busybox:1.36>",
     "sha256:80ae784fd8f937eac521db2b13a87dcfdc9465af4cfa51be44c6c6bf20accdd1": "<manifest busybox:1.35>",
+    "sha256:0c192884a5dee54b3f2f2b615a27ed6e37875282455a22ef4f4fde46031f35a9": "<manifest busybox:latest>",
     "sha256:930a5537caa7ca0fcb2cd62809c0194228907f63184ab368bc219b7bcf60bf6b": "<manifest web:1.0>",
 }
 
@@ -61,7 +62,9 @@ SCENARIOS = {
     "10-registry-down": 60.0,
     "11-moved-tag": 1e9,
     "12-crashloop": 60.0,
-    "13-alwayspullimages-on": 14.0,
+    "13-alwayspullimages-off": 1e9,
+    "13-alwayspullimages-on": 1e9,
+    "14-deployment": 1e9,
     "15-init-shared": 1e9,
     "17-image-volume": 1e9,
     "18-kep2535": 80.0,

@@ -18,6 +18,7 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r'failed to resolve reference "[^"]*": '), "failed to resolve: "),
     (re.compile(r"failed to resolve image: "), "failed to resolve: "),
     (re.compile(r"http://127\.0\.0\.1:\d+/v2/"), "http://<registry>/v2/"),
+    (re.compile(r"\bdebugger-(?:\w{5}|older)\b"), "debugger-<random>"),
     # what a resolver answers depends on the machine; the name it was asked for does not
     (re.compile(r"dial tcp: lookup (\S+?)(?: on \S+)?: .*"), r"dial tcp: lookup \1: <resolver error>"),
 )
@@ -50,6 +51,7 @@ _DESCRIBED: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(\bIP: +|Node: +[\w.-]+/)\d+\.\d+\.\d+\.\d+"), r"\1<address>"),
     (re.compile(r"kube-api-access-\w{5}"), "kube-api-access-<random>"),
     (re.compile(r"ConfigMapOptional: +<nil>"), "Optional:  false"),  # as older kubectls say it
+    (re.compile(r"(restartedAt: ).*"), r"\1<time>"),
     # which of both is shown is a matter of the moment
     (re.compile(r"(Reason: +)(?:ErrImagePull|ImagePullBackOff)"), r"\1<failed pull>"),
 )
@@ -65,3 +67,9 @@ def described(text: str, names: Mapping[str, str]) -> list[str]:
     text = re.sub(r"^Events:.*?(?=^Name:|\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
     lines = [re.sub(r"(?<=\S) {2,}", "  ", line.rstrip()) for line in normalise(text, names).splitlines()]
     return [line for line in lines if line and not line.startswith("Service Account:")]
+
+
+def printed(text: str, names: Mapping[str, str]) -> str:
+    """What a command printed, comparable: without alignment, and of a refusal not the diff of Go's types."""
+    lines = text.strip().partition("\n@@ ")[0].splitlines()
+    return normalise("\n".join(re.sub(r" {2,}", "  ", line.rstrip()) for line in lines), names).strip()

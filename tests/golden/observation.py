@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(kw_only=True)
 class EventSeen:
-    """One Event object of a pod. `where` is its fieldPath, "" for the pod itself."""
+    """One version of one Event object as a watcher saw it. `where` is its fieldPath, "" for the object itself."""
 
     type: str
     reason: str
@@ -52,9 +52,9 @@ class RequestSeen:
 
 @dataclass(kw_only=True)
 class Observation:
-    """One scenario as seen from outside. Lists are in the order of first appearance."""
+    """One scenario as seen from outside. Lists are in the order of appearance."""
 
-    events: dict[str, list[EventSeen]] = field(default_factory=dict)
+    events: dict[str, list[EventSeen]] = field(default_factory=dict)  # by the name of what they are about
     statuses: dict[str, list[str]] = field(default_factory=dict)  # STATUS column of `get pods -w`, repeats dropped
     phases: dict[str, str] = field(default_factory=dict)
     containers: dict[str, list[ContainerSeen]] = field(default_factory=dict)
@@ -79,9 +79,10 @@ class Observation:
 
 
 def containers_of(pod: dict[str, Any]) -> list[ContainerSeen]:
-    """The containers of a pod as kubectl prints it (spec and status), init containers first."""
+    """The containers of a pod as kubectl prints it (spec and status): init and regular ones."""
     rows = []
-    for specs, statuses in (("initContainers", "initContainerStatuses"), ("containers", "containerStatuses")):
+    for kind in ("initContainer", "container"):
+        specs, statuses = f"{kind}s", f"{kind}Statuses"
         by_name = {status["name"]: status for status in pod["status"].get(statuses, [])}
         for spec in pod["spec"].get(specs) or []:
             status = by_name.get(spec["name"], {})
@@ -108,15 +109,3 @@ def add_status(statuses: dict[str, list[str]], pod: str, status: str) -> None:
     rows = statuses.setdefault(pod, [])
     if not rows or rows[-1] != status:
         rows.append(status)
-
-
-def add_event(events: dict[str, list[EventSeen]], pod: str, event: EventSeen) -> None:
-    """Add an Event object, or bump the count of the one already seen."""
-    rows = events.setdefault(pod, [])
-    for row in reversed(rows):
-        if (row.type, row.reason, row.where, row.message) == (event.type, event.reason, event.where, event.message):
-            if event.count > row.count:
-                row.count = event.count
-                return
-            break
-    rows.append(event)

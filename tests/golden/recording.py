@@ -7,12 +7,12 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.golden.normalise import described, digest_names_in, normalise
+from tests.golden.generated_names import renamed
+from tests.golden.normalise import described, digest_names_in, normalise, printed
 from tests.golden.observation import (
     EventSeen,
     Observation,
     RequestSeen,
-    add_event,
     add_status,
     containers_of,
 )
@@ -26,6 +26,8 @@ _REQUEST = re.compile(
     r"^t= *(?P<at>[\d.]+) \[\w+\] \S+ (?P<method>\w+) /v2/(?P<repository>\S+)/(?P<kind>manifests|blobs)/"
     r"(?P<reference>[^?\s]+)\S* -> (?P<status>\d+) .*?auth=(?P<auth>\S+)(?:.* accept=\"(?P<accept>[^\",]*))?"
 )
+_ASKS = re.compile(r"logs |rollout history |get .*-o (?:custom-columns|jsonpath)=")
+_CHANGES = re.compile(r"apply |patch ")
 _ACCEPT_KIND = {
     "application/vnd.oci.image.index.v1+json": "index",
     "application/vnd.docker.distribution.manifest.list.v2+json": "index",
@@ -86,11 +88,11 @@ def read_recording(folder: Path, names: dict[str, str], *, until_seconds: float 
         event = EventSeen(
             type=found["type"],
             reason=found["reason"],
-            where=found["where"].removeprefix("-") if found["where"] == "-" else found["where"],
+            where=normalise(found["where"], {}) if found["where"] != "-" else "",
             message=normalise(found["message"].replace("\\n", "\n"), names),
             count=int(found["count"]),
         )
-        add_event(seen.events, found["pod"], event)
+        seen.events.setdefault(found["pod"], []).append(event)
     for line in (folder / "get.txt").read_text().splitlines():
         found = _POD_ROW.match(line)
         if found and float(found["at"]) <= until_seconds:
@@ -116,11 +118,17 @@ def read_recording(folder: Path, names: dict[str, str], *, until_seconds: float 
                 )
             )
     seen.description = described((folder / "describe.txt").read_text(), names)
-    seen.outputs = _outputs((folder / "commands.txt").read_text())
-    return seen
+    seen.outputs = _outputs((folder / "commands.txt").read_text(), names)
+    return renamed(seen)
 
 
-def _outputs(commands: str) -> list[str]:
-    """What every `kubectl logs` printed and why every refused `kubectl apply` was refused, in order."""
-    found = re.finditer(r"\$ kubectl (logs|apply) [^\n]*\n\(rc=(\d+)\)\n(?:STDERR: )?(.*?)\n\n", commands, re.S)
-    return [text.strip() for command, code, text in (one.groups() for one in found) if command == "logs" or code != "0"]
+def _outputs(commands: str, names: dict[str, str]) -> list[str]:
+    """What was printed by the commands that ask, and why others were refused, in order."""
+    found = re.finditer(
+        r"\$ kubectl ([^\n]*)\n\(rc=(\d+)\)\n(?:STDERR: )?(.*?)\n\n?(?=\n*\[t=|\n*\Z)", commands, re.DOTALL
+    )
+    return [
+        printed(text, names)
+        for command, code, text in (one.groups() for one in found)
+        if _ASKS.match(command) or (_CHANGES.match(command) and code != "0")
+    ]

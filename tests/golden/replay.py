@@ -8,14 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tests.e2e.kubectls import kubectl_at, on_path
+from tests.golden.compare import rows_to_see
+from tests.golden.differences import expected_of
+from tests.golden.generated_names import generated_names, renamed
 from tests.golden.images import ImageSpec
-from tests.golden.normalise import described, digests_in, normalise
-from tests.golden.observation import Observation, RequestSeen, containers_of
+from tests.golden.normalise import described, digests_in, normalise, printed
+from tests.golden.observation import EventSeen, Observation, RequestSeen, containers_of
 from tests.golden.request_log import LoggedRequest
 from tests.golden.stage import Stage
+from tests.golden.story import is_told
 
 DATA = Path(__file__).parent / "data"
-WAIT_SECONDS = 40.0
+WAIT_SECONDS = 60.0
+TOLD_SECONDS = 150.0  # three attempts take 50 s at most where nothing else runs
 
 
 class Replay:
@@ -26,7 +32,8 @@ class Replay:
         self._images = images
         self.namespace = f"s{scenario}"
         self.documents = (DATA / scenario / "manifest.yaml").read_text().split("\n---\n")
-        self._recorded = Observation.from_json(json.loads((DATA / scenario / "expected.json").read_text()))
+        recorded = Observation.from_json(json.loads((DATA / scenario / "expected.json").read_text()))
+        self._recorded = expected_of(scenario, recorded)
         self._outputs: list[str] = []
         self._applied: set[str] = set()
         self._started = time.monotonic()
@@ -45,7 +52,7 @@ class Replay:
         text = digests_in(self.documents[number], self._names())
         ran = self._stage.pullet.kubectl("apply", "-f", "-", stdin=text, namespace=self.namespace)
         if ran.code != 0:
-            self._outputs.append(ran.stderr.strip())
+            self._outputs.append(printed(ran.stderr, self._names()))
         elif ran.stdout.startswith("pod/"):
             self._applied.add(ran.stdout.split()[0].removeprefix("pod/"))
 
@@ -60,15 +67,62 @@ class Replay:
 
     def kubectl(self, *arguments: str) -> None:
         """Any other kubectl command, which must succeed."""
-        self._stage.pullet.kubectl(*arguments, namespace=self.namespace).ok()
+        self._stage.pullet.kubectl(*arguments, namespace=self.namespace, timeout_seconds=120).ok()
+
+    def ask(self, *arguments: str) -> None:
+        """A kubectl command whose output is compared."""
+        text = self._stage.pullet.kubectl(*arguments, namespace=self.namespace).ok()
+        self._outputs.append(printed(text, self._names()))
+
+    def refused(self, *arguments: str) -> None:
+        """A kubectl command that must fail, and why is compared."""
+        ran = self._stage.pullet.kubectl(*arguments, namespace=self.namespace)
+        assert ran.code != 0, ran.stdout
+        self._outputs.append(printed(ran.stderr, self._names()))
 
     def logs(self, pod: str) -> None:
         """`kubectl logs`, whose output is compared."""
-        self._outputs.append(self._stage.pullet.kubectl("logs", pod, namespace=self.namespace).ok().strip())
+        self.ask("logs", pod)
+
+    def columns(self, **columns: str) -> None:
+        """`kubectl get pods` with columns made from JSON paths."""
+        words = ",".join(f"{name}:{path}" for name, path in columns.items())
+        self.ask("get", "pods", "-o", f"custom-columns={words}")
+
+    def debug(self, pod: str, image: str, policy: str) -> None:
+        """`kubectl debug` with the profile that is kubectl's default since 1.36; by hand where it has no profiles."""
+        if kubectl_at(on_path()).version >= (1, 27):
+            self.kubectl("debug", pod, f"--image={image}", f"--image-pull-policy={policy}", "--profile=general")
+            return
+        path = f"/api/v1/namespaces/{self.namespace}/pods/{pod}"
+        found = json.loads(self._stage.pullet.kubectl("get", "--raw", path).ok())
+        found["spec"]["ephemeralContainers"] = [
+            {
+                "name": "debugger-older",
+                "image": image,
+                "imagePullPolicy": policy,
+                "securityContext": {"capabilities": {"add": ["SYS_PTRACE"]}},
+            }
+        ]
+        replace = ("replace", "--raw", f"{path}/ephemeralcontainers", "-f", "-")
+        self._stage.pullet.kubectl(*replace, stdin=json.dumps(found)).ok()
+
+    def rolled_out(self, deployment: str) -> None:
+        """`kubectl rollout status`, until it ends."""
+        self.kubectl("rollout", "status", f"deploy/{deployment}", "--timeout=100s")
 
     def preload(self, image: str) -> None:
         """Pull straight into the node's store, past the kubelet."""
         self._stage.pullet.pullet("images", "pull", digests_in(image, self._names())).ok()
+
+    def preload_as(self, image: str, *, user: str, password: str) -> None:
+        """As `preload`, with a login that the node has only meanwhile."""
+        registry = image.partition("/")[0]
+        node = self._stage.pullet
+        login = ("login", registry, "--username", user, "--password-stdin", "--config", str(node.config_path))
+        node.pullet(*login, stdin=password).ok()
+        self.preload(image)
+        node.pullet("logout", registry).ok()
 
     def push(self, spec: ImageSpec) -> None:
         """Push to the open registry; an existing tag moves."""
@@ -90,19 +144,44 @@ class Replay:
     def wait_rows(self, pod: str, rows: list[str], *, seconds: float = WAIT_SECONDS) -> None:
         """Until `get pods -w` has shown `rows` for the pod, in this order."""
         self._wait(
-            lambda: [row for row in self._rows(pod) if row in rows][: len(rows)] == rows,
+            lambda: [row for row in self._rows(self._own_names().get(pod, pod)) if row in rows][: len(rows)] == rows,
             f"{pod} showed {rows}",
             seconds,
         )
 
-    def wait_count(self, pod: str, reason: str, count: int) -> None:
-        """Until an event of the pod with this reason was counted `count` times."""
-        events = self._stage.watched.events.setdefault(self.namespace, {})
+    def wait_count(self, pod: str, message: str, count: int) -> None:
+        """Until an event of the pod whose message ends so was counted `count` times."""
         self._wait(
-            lambda: any(event.reason == reason and event.count >= count for event in events.get(pod, [])),
-            f"{pod} has {reason} x{count}",
-            70,
+            lambda: any(
+                event.message.endswith(message) and event.count >= count
+                for event in self._events().get(self._own_names().get(pod, pod), [])
+            ),
+            f"{pod} has {message!r} x{count}",
+            TOLD_SECONDS,
         )
+
+    def wait_told(self) -> None:
+        """Until every event and STATUS row was seen that the recording has and that is compared."""
+        left = {*self._recorded.events, *self._recorded.statuses}
+        looked_at: dict[str, tuple[int, int]] = {}
+
+        def is_told_of(name: str, own: str) -> bool:
+            rows, events = self._rows(own), self._events().get(own, [])
+            if looked_at.get(name) == (len(rows), len(events)):
+                return False
+            looked_at[name] = (len(rows), len(events))
+            wanted = rows_to_see(self._recorded.statuses.get(name, []))
+            return len(rows) >= len(wanted) and is_told(self._recorded.events.get(name, []), events)
+
+        def is_all_told() -> bool:
+            own = self._own_names()
+            left.difference_update([name for name in left if is_told_of(name, own.get(name, name))])
+            return not left
+
+        try:
+            self._wait(is_all_told, "all that is compared was seen", TOLD_SECONDS)
+        except AssertionError as error:
+            raise AssertionError(f"{error}, but of {', '.join(sorted(left))}") from None
 
     def wait_restarts(self, pod: str, count: int) -> None:
         """Until the pod's container runs for the time after its `count`th restart."""
@@ -111,7 +190,7 @@ class Replay:
             statuses = self._pods().get(pod, {}).get("status", {}).get("containerStatuses", [])
             return any(one["restartCount"] >= count and "running" in one["state"] for one in statuses)
 
-        self._wait(is_so, f"{pod} was restarted {count} times", 75)
+        self._wait(is_so, f"{pod} was restarted {count} times", TOLD_SECONDS)
 
     def wait_gone(self) -> None:
         """Until no pod is left in the namespace."""
@@ -124,6 +203,13 @@ class Replay:
     def _pods(self) -> dict[str, dict[str, Any]]:
         pods = list(self._stage.watched.pods.items())
         return {name: pod for (namespace, name), pod in pods if namespace == self.namespace}
+
+    def _events(self) -> dict[str, list[EventSeen]]:
+        return self._stage.watched.events.get(self.namespace, {})
+
+    def _own_names(self) -> dict[str, str]:
+        """By the recording's names of what has a generated one: that name."""
+        return {short: own for own, short in generated_names(self._events()).items()}
 
     def _rows(self, pod: str) -> list[str]:
         return self._stage.watched.statuses.get(self.namespace, {}).get(pod, [])
@@ -146,10 +232,17 @@ class Replay:
         seen.description = described(text, names)
         with self._stage.watched.changed:
             seen.statuses = {pod: list(rows) for pod, rows in self._shown().items()}
-            for pod, events in self._stage.watched.events.get(self.namespace, {}).items():
-                for event in events:
-                    copy = type(event)(**{**vars(event), "message": normalise(event.message, names)})
-                    seen.events.setdefault(pod, []).append(copy)
+            for name, events in self._events().items():
+                seen.events[name] = [
+                    EventSeen(
+                        **{
+                            **vars(event),
+                            "message": normalise(event.message, names),
+                            "where": normalise(event.where, {}),
+                        }
+                    )
+                    for event in events
+                ]
             for name, pod_object in sorted(self._pods().items()):
                 seen.phases[name] = pod_object["status"]["phase"]
                 seen.containers[name] = containers_of(pod_object)
@@ -172,7 +265,7 @@ class Replay:
                         user=request.user,
                     )
                 )
-        return seen
+        return renamed(seen)
 
     def _is_ours(self, request: LoggedRequest, reference: str) -> bool:
         repository = request.repository.removeprefix("library/")

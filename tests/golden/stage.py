@@ -21,7 +21,8 @@ PUBLIC_IMAGES = (
     *(ImageSpec(name=f"nginx:{tag}") for tag in ("1.17.1", "1.19")),
     ImageSpec(name="nginx:1.16", is_docker=True),
     *(ImageSpec(name=f"busybox:{tag}", is_index=False) for tag in ("1.33", "1.34", "1.35", "1.36")),
-    ImageSpec(name="web:1.0", is_index=False),
+    ImageSpec(name="busybox:latest", is_index=False),
+    *(ImageSpec(name=f"web:{tag}", is_index=False) for tag in ("1.0", "1.1")),
     *(
         ImageSpec(name=f"{name}:v1", text=f"{name}-first", is_index=False)
         for name in (

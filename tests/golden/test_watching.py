@@ -32,7 +32,11 @@ def test_objects_arrive_whole(size: int) -> None:
     watched, unread = Watched(), ""
     for start in range(0, len(text), size):
         unread = read_objects(unread + text[start : start + size], watched.add_event)
-    assert [(row.message, row.count) for row in watched.events["ns"]["a"]] == [("Pulling image", 2), ("another", 1)]
+    assert [(row.message, row.count) for row in watched.events["ns"]["a"]] == [
+        ("Pulling image", 1),
+        ("Pulling image", 2),
+        ("another", 1),
+    ]
 
 
 @pytest.mark.parametrize("size", [1, 11, 1000])

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.e2e.harness import Pullet
-from tests.golden.observation import EventSeen, add_event, add_status
+from tests.golden.observation import EventSeen, add_status
 
 Key = tuple[str, str]  # namespace, pod
 
@@ -23,8 +23,8 @@ class Watched:
         self.changed = threading.Condition()
         self.statuses: dict[str, dict[str, list[str]]] = {}  # namespace -> pod -> STATUS rows
         self.pods: dict[Key, dict[str, Any]] = {}  # the last version of each that is not deleted
-        self.events: dict[str, dict[str, list[EventSeen]]] = {}  # namespace -> pod -> events
-        self.sightings: list[tuple[str, EventSeen]] = []  # every version of every event, with its namespace
+        self.events: dict[str, dict[str, list[EventSeen]]] = {}  # namespace -> object -> every version of each event
+        self._number_of_events = 0
 
     def wait_for(self, is_so: Callable[[], bool], *, seconds: float, what: str) -> None:
         """Wait until `is_so()`; fails with `what` after `seconds`."""
@@ -37,9 +37,9 @@ class Watched:
         deadline = time.monotonic() + seconds
         with self.changed:
             while time.monotonic() < deadline:
-                before = len(self.sightings)
+                before = self._number_of_events
                 self.changed.wait(0.5)
-                if len(self.sightings) == before:
+                if self._number_of_events == before:
                     return
 
     def add_row(self, line: str) -> None:
@@ -68,7 +68,7 @@ class Watched:
         """One change of `kubectl get events -A -w -o json --output-watch-events`."""
         event = change["object"]
         subject = event.get("involvedObject", {})
-        if change["type"] == "DELETED" or subject.get("kind") != "Pod":
+        if change["type"] == "DELETED" or "namespace" not in subject:
             return
         seen = EventSeen(
             type=event["type"],
@@ -78,8 +78,8 @@ class Watched:
             count=event.get("count") or 1,
         )
         with self.changed:
-            self.sightings.append((subject["namespace"], seen))
-            add_event(self.events.setdefault(subject["namespace"], {}), subject["name"], seen)
+            self._number_of_events += 1
+            self.events.setdefault(subject["namespace"], {}).setdefault(subject["name"], []).append(seen)
             self.changed.notify_all()
 
 
