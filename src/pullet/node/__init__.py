@@ -7,7 +7,8 @@ what is there: pod_cache, pleg, termination_message, pod_paths
 images: ensure_image_pass, pod_credentials, image_manager, image_puller, pull_manager, pull_records, journal_entry,
 image_gc_manager
 pressure: eviction_signals, eviction_manager
-containers: container_errors, runtime_manager, container_starter, container_killer, lifecycle_hooks, container_gc
+containers: container_errors, runtime_manager, runtime_parts, container_starter, container_killer, lifecycle_hooks,
+container_gc
 their configs: sandbox_config, container_config, environment, downward, container_security, container_resources,
 hosts_file
 volumes: volumes, volume_payloads, payload_volume, subpath, object_reader, service_account_tokens, pod_account

@@ -4,6 +4,7 @@ Modules, in reading order:
 the pull: image_pull (use, pull, wait or refuse, with its reasons), backoff, pull_backoff, credential_match (keyring
 rules), pull_record, pull_verification (who may use a present image), wording (every text, by release);
 the node in need: image_gc, eviction (when it is short), pod_eviction (which pods it ends);
+pods a node does not take: sysctls, app_armor;
 the pod's life: runtime_status (what the runtime says), container_actions, restart_backoff, probe_state,
 container_state, pod_phase, pod_status, terminated_status, qos;
 events: event_correlation;
