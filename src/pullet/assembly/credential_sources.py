@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,24 +17,34 @@ from pullet.config import Settings
 from pullet.credentials.keyring import Keyring, NodeConfigFiles
 from pullet.credentials.provider_config import load_provider_configs
 from pullet.credentials.provider_plugin import ExecProvider
+from pullet.cri.errors import InvalidArgumentError
 from pullet.cri.types import AuthConfig
+from pullet.engine.credential import to_credential
+from pullet.engine.image_service import MirrorLogins
 from pullet.kit.clock import Clock
+from pullet.kit.tasks import one_error
 from pullet.kit.worker_threads import WorkerThreads
+from pullet.registry.auth import Credential
+
+log = logging.getLogger(__name__)
 
 NodeCredentials: TypeAlias = Callable[[str], Awaitable[Sequence[AuthConfig]]]
 
 
+@asynccontextmanager
 async def open_keyring(
-    settings: Settings, root: Path, *, group: asyncio.TaskGroup, threads: WorkerThreads, clock: Clock
-) -> Keyring:
-    """The keyring of the node whose directory is `root`; provider programs run in `group`.
+    settings: Settings, root: Path, *, threads: WorkerThreads, clock: Clock
+) -> AsyncIterator[Keyring]:
+    """The keyring of the node whose directory is `root`; its provider programs end with the block.
 
     Raises:
         UsageError: the provider configuration is missing a part or wrong.
     """
     paths = await threads.run(node_config_paths, root)
-    providers = await threads.run(_providers, settings, group, clock)
-    return Keyring(node_files=NodeConfigFiles(paths, threads=threads, clock=clock), providers=providers)
+    with one_error():
+        async with asyncio.TaskGroup() as group:
+            providers = await threads.run(_providers, settings, group, clock)
+            yield Keyring(node_files=NodeConfigFiles(paths, threads=threads, clock=clock), providers=providers)
 
 
 def node_credentials(keyring: Keyring) -> NodeCredentials:
@@ -39,6 +52,24 @@ def node_credentials(keyring: Keyring) -> NodeCredentials:
 
     async def lookup(repository: str) -> Sequence[AuthConfig]:
         return [credential.auth for credential in await keyring.lookup(repository)]
+
+    return lookup
+
+
+def mirror_logins(keyring: Keyring) -> MirrorLogins:
+    """The node's own credentials for a mirror; a pod's secrets are for the registry that its images name."""
+
+    async def lookup(repository: str) -> Sequence[Credential]:
+        found: list[Credential] = []
+        for each in await keyring.lookup(repository):
+            try:
+                credential = to_credential(each.auth, repository.partition("/")[0])
+            except InvalidArgumentError as error:
+                log.warning("login for a mirror is passed over", extra={"origin": each.origin, "error": str(error)})
+                continue
+            if credential is not None:
+                found.append(replace(credential, origin=each.origin))
+        return found
 
     return lookup
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from pullet.assembly.image_settings import hosts_config, node_config_paths, node_root, store_settings
 from pullet.config import Settings
@@ -33,17 +33,26 @@ async def open_images(settings: Settings, node_name: str, clock: Clock) -> Async
         images: EngineImageService | None = None
         try:
             with one_error():
-                async with asyncio.TaskGroup() as group:
-                    images = EngineImageService(store=store, registry=registry, group=group, clock=clock)
-                    node_images = NodeImages(images=images, clock=clock)
+                async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
                     paths = await threads.run(node_config_paths, directory)
                     if any(await threads.run(paths.stamp)) or settings.image_credential_provider_config:
                         # imported only when there is a login: it costs a pull without one 50 ms
-                        from pullet.assembly.credential_sources import node_credentials, open_keyring
+                        from pullet.assembly.credential_sources import mirror_logins, node_credentials, open_keyring
 
-                        keyring = await open_keyring(settings, directory, group=group, threads=threads, clock=clock)
-                        node_images = NodeImages(images=images, clock=clock, credentials=node_credentials(keyring))
-                    yield node_images
+                        keyring = await stack.enter_async_context(
+                            open_keyring(settings, directory, threads=threads, clock=clock)
+                        )
+                        images = EngineImageService(
+                            store=store,
+                            registry=registry,
+                            group=group,
+                            clock=clock,
+                            mirror_logins=mirror_logins(keyring),
+                        )
+                        yield NodeImages(images=images, clock=clock, credentials=node_credentials(keyring))
+                    else:
+                        images = EngineImageService(store=store, registry=registry, group=group, clock=clock)
+                        yield NodeImages(images=images, clock=clock)
         finally:
             if images is not None:
                 await threads.run(images.close)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import msgspec
 
 from pullet.apiserver.server import NodeServing
-from pullet.assembly.credential_sources import node_credentials, open_keyring
+from pullet.assembly.credential_sources import mirror_logins, node_credentials, open_keyring
 from pullet.assembly.image_settings import hosts_config, node_root, store_settings
 from pullet.assembly.serving import bind_tcp, client_certificate_context, serve
 from pullet.config import Settings
@@ -88,6 +87,7 @@ async def open_node(
     api = await ApiClient.open(kubeconfig, threads=threads, user_agent=f"pullet-node/{name}", field_manager="kubelet")
     try:
         async with (
+            open_keyring(settings, root, threads=threads, clock=clock) as keyring,
             Engine.open(
                 root=root / "engine",
                 clock=clock,
@@ -96,10 +96,9 @@ async def open_node(
                 network=network,
                 local_source=local_source,
                 allow_other_architectures=settings.allow_other_architectures,
+                mirror_logins=mirror_logins(keyring),
             ) as engine,
-            asyncio.TaskGroup() as group,
         ):
-            keyring = await open_keyring(settings, root, group=group, threads=threads, clock=clock)
             node_settings = settings.node_settings()
             listener = bind_tcp(
                 node_settings.address,

@@ -67,6 +67,8 @@ def explain(one: dict[str, Any]) -> str:
         lines.append(
             f"  downloaded {human_size(one['downloaded_bytes'])}, already here {human_size(one['reused_bytes'])}"
         )
+    if logins := one.get("details", {}).get("mirror_logins"):
+        lines.append(f"  mirror login: {logins}")
     if limit := one.get("details", {}).get("rate_limit_remaining"):
         lines.append(f"  the registry allows {limit} more")
     if one.get("error"):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from pullet.engine.image_service import EngineImageService
+from pullet.engine.image_service import EngineImageService, MirrorLogins
 from pullet.engine.pull import PullLimits
 from pullet.engine.pull_plan import LocalSource
 from pullet.engine.runtime_service import EngineRuntimeService
@@ -49,11 +49,13 @@ class Engine:
         pull_limits: PullLimits | None = None,
         local_source: Callable[[Store], LocalSource] | None = None,
         allow_other_architectures: bool = False,
+        mirror_logins: MirrorLogins | None = None,
     ) -> AsyncIterator[Self]:
         """Open everything below `root` for the block. Leaving it leaves containers running and snapshots mounted.
 
         The registry client stays the caller's. `local_source` is made from the opened store. With
         `allow_other_architectures` containers of images for another machine are made (and need an emulator to run).
+        `mirror_logins` are as EngineImageService takes them.
 
         Raises:
             StoreLockedError: another process uses this root.
@@ -75,6 +77,7 @@ class Engine:
                             platform=platform,
                             local_source=local_source(store) if local_source is not None else None,
                             limits=pull_limits,
+                            mirror_logins=mirror_logins,
                         )
                         runtime = await EngineRuntimeService.open(
                             root=root,

@@ -10,10 +10,10 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pullet.cri.errors import CriError, InvalidArgumentError, NotFoundError
 from pullet.cri.extensions import ArchiveFormat, ImageDetails, PullProgressUpdate, PullReport
@@ -27,12 +27,13 @@ from pullet.engine.pull_plan import LocalSource
 from pullet.engine.pull_progress import PullBoard
 from pullet.engine.store_maintenance import EngineStoreMaintenance
 from pullet.kit.clock import Clock
-from pullet.kit.worker_threads import StopFlag, WorkerThreads
+from pullet.kit.worker_threads import WorkerThreads
 from pullet.oci.digest import ImageID
 from pullet.oci.image_config import decode_image_config
 from pullet.oci.nearest_tags import nearest_tags
 from pullet.oci.platform import Platform, parse_platform
 from pullet.oci.reference import Reference, ReferenceInvalidError, parse_normalized
+from pullet.registry.auth import Credential
 from pullet.registry.client import RegistryClient
 from pullet.registry.errors import HostsConfigError, RegistryError
 from pullet.registry.transport import Caller
@@ -48,6 +49,8 @@ log = logging.getLogger(__name__)
 _ID: Final = re.compile(r"(?:sha256:)?([a-f0-9]{6,64})")
 _FULL_ID_LENGTH: Final = 64
 NEAREST_TAGS_SECONDS: Final = 3.0
+
+MirrorLogins: TypeAlias = Callable[[str], Awaitable[Sequence[Credential]]]
 
 
 class EngineImageService(EngineStoreMaintenance):
@@ -66,7 +69,9 @@ class EngineImageService(EngineStoreMaintenance):
         platform: Platform | None = None,
         local_source: LocalSource | None = None,
         limits: PullLimits | None = None,
+        mirror_logins: MirrorLogins | None = None,
     ) -> None:
+        """`mirror_logins` gives the machine's logins for `host[:port]/path`; None: mirrors are asked anonymously."""
         super().__init__(store, WorkerThreads("images", 2))
         self._clock = clock
         self._registry = registry
@@ -80,6 +85,7 @@ class EngineImageService(EngineStoreMaintenance):
             local_source=local_source,
             limits=limits or PullLimits(),
         )
+        self._logins_for_mirror = mirror_logins
         self._users: dict[ImageID, tuple[int | None, str]] = {}  # of configs seen; an id never changes its config
 
     def close(self) -> None:
@@ -121,7 +127,9 @@ class EngineImageService(EngineStoreMaintenance):
             reference = Reference(reference.domain, reference.path, digest=reference.digest)
         # the credential was chosen for the name as written, which an alias leads elsewhere
         credential = to_credential(auth, reference.domain, must_name_server=is_alias)
-        outcome = await self._puller.pull(reference, credential)
+        outcome = await self._puller.pull(
+            reference, credential, mirror_credentials=await self._mirror_logins(reference)
+        )
         on_report(outcome.report)
         if outcome.error is not None:
             raise outcome.error
@@ -130,17 +138,32 @@ class EngineImageService(EngineStoreMaintenance):
     async def nearest_tags(self, image: ImageSpec, auth: AuthConfig | None) -> Sequence[str]:
         try:
             async with asyncio.timeout(NEAREST_TAGS_SECONDS):
-                return await self._threads.run_stoppable(lambda stop: self._nearest_tags(image.image, auth, stop))
+                reference = await self._threads.run(self._reference, image.image)
+                logins = await self._mirror_logins(reference)
+                return await self._threads.run_stoppable(
+                    lambda stop: self._nearest_tags(
+                        image.image, reference, auth, Caller(mirror_credentials=logins, stop=stop)
+                    )
+                )
         except (TimeoutError, CriError, RegistryError):
             return ()
 
-    def _nearest_tags(self, image: str, auth: AuthConfig | None, stop: StopFlag) -> Sequence[str]:
-        reference = self._reference(image)
+    async def _mirror_logins(self, reference: Reference) -> dict[str, Sequence[Credential]]:
+        """The logins for the mirrors of `reference`, by host; a hosts.toml that is wrong is the pull's to tell."""
+        if self._logins_for_mirror is None:
+            return {}
+        try:
+            hosts = await self._threads.run(self._registry.mirrors, reference)
+        except HostsConfigError:
+            return {}
+        return {host: await self._logins_for_mirror(f"{host}/{reference.path}") for host in hosts}
+
+    def _nearest_tags(self, image: str, reference: Reference, auth: AuthConfig | None, caller: Caller) -> Sequence[str]:
         if reference.tag is None or reference.digest is not None:
             return ()
         is_alias = reference.repository != parse_normalized(image).repository
         credential = to_credential(auth, reference.domain, must_name_server=is_alias)
-        tags = self._registry.list_tags(reference, Caller(credential=credential, stop=stop))
+        tags = self._registry.list_tags(reference, replace(caller, credential=credential))
         return nearest_tags(reference.tag, tags) if reference.tag not in tags else ()
 
     async def remove_image(self, image: ImageSpec) -> None:

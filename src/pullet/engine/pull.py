@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
+from urllib.parse import urlsplit
 
 from pullet.base.quote import go_quote
 from pullet.cri.errors import CriError
@@ -60,8 +61,11 @@ class _Traffic:
     unpacked_bytes: int = 0  # of layers whose blobs were here
     rate_limit: RateLimit | None = None  # as told last
     layers: tuple[LayerProgress, ...] = ()  # at the end
+    logins: dict[str, str] = field(default_factory=dict)  # host of a mirror → the login last shown to it
 
     def note(self, exchange: Exchange) -> None:
+        if exchange.credential_origin:
+            self.logins[urlsplit(exchange.url).netloc] = exchange.credential_origin
         self.rate_limit = exchange.rate_limit or self.rate_limit
         self.attempts.append(
             EndpointAttempt(
@@ -109,33 +113,37 @@ class ImagePuller:
         self._layer_threads.close()
 
     async def pull(
-        self, reference: Reference, credential: Credential | None, *, source: LocalSource | None = None
+        self,
+        reference: Reference,
+        credential: Credential | None,
+        *,
+        mirror_credentials: Mapping[str, Sequence[Credential]] | None = None,
+        source: LocalSource | None = None,
     ) -> PullOutcome:
         """Pull `reference`, together with whoever pulls the same with the same credential right now.
 
         `source` (an archive) is asked instead of this puller's own local source.
         """
         key = str(reference), credential.fingerprint if credential is not None else "" if source is None else "archive"
-        return await self._flights.run(key, lambda: self._pull(reference, credential, source or self._local_source))
+        asker = Caller(credential=credential, mirror_credentials=mirror_credentials or {})
+        return await self._flights.run(key, lambda: self._pull(reference, asker, source or self._local_source))
 
-    async def _pull(
-        self, reference: Reference, credential: Credential | None, source: LocalSource | None
-    ) -> PullOutcome:
+    async def _pull(self, reference: Reference, asker: Caller, source: LocalSource | None) -> PullOutcome:
         traffic = _Traffic()
         try:
-            return await self._pull_leased(reference, credential, source, traffic)
+            return await self._pull_leased(reference, asker, source, traffic)
         except (OSError, sqlite3.Error) as error:
             what = f"failed to pull and unpack image {go_quote(str(reference))}"
             return PullOutcome(_report(None, traffic, ""), storage_failed(error, what))
 
     async def _pull_leased(
-        self, reference: Reference, credential: Credential | None, source: LocalSource | None, traffic: _Traffic
+        self, reference: Reference, asker: Caller, source: LocalSource | None, traffic: _Traffic
     ) -> PullOutcome:
         owner = self._store.leases.make_held_owner()
         plan: PullPlan | None = None
         try:
             with self._board.pulling(str(reference)) as ticket:
-                caller = partial(Caller, credential=credential, on_exchange=traffic.note)
+                caller = partial(replace, asker, on_exchange=traffic.note)
                 plan = await self._plan_threads.run_stoppable(
                     lambda stop: self._plan(reference, caller(stop=stop), owner, source)
                 )
@@ -260,6 +268,8 @@ class ImagePuller:
 
 def _details(traffic: _Traffic, *, is_local: bool) -> dict[str, str]:
     details = {"source": "content store" if is_local else "registry"}
+    if traffic.logins:
+        details["mirror_logins"] = "; ".join(f"{host}: {origin}" for host, origin in traffic.logins.items())
     if traffic.unpacked_bytes:
         details["unpacked_bytes"] = str(traffic.unpacked_bytes)
     if (limit := traffic.rate_limit) is not None:

@@ -12,7 +12,7 @@ import base64
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlencode, urlsplit
 
@@ -41,6 +41,7 @@ class Credential:
     password: Secret = NO_SECRET
     identity_token: Secret = NO_SECRET
     registry_token: Secret = NO_SECRET
+    origin: str = field(default="", compare=False)  # where it comes from, for people
 
     @property
     def fingerprint(self) -> str:

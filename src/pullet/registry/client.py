@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -38,6 +38,7 @@ from pullet.registry.errors import (
     RegistryUnavailableError,
     StatusError,
     TooManyRequestsError,
+    UnauthorizedError,
     UnexpectedStatusError,
 )
 from pullet.registry.host_slots import HostSlots
@@ -48,6 +49,7 @@ from pullet.registry.settings import RegistrySettings
 from pullet.registry.transport import Caller, Exchange, Request, Transport, pause_unless_stopped
 
 T = TypeVar("T")
+_TRY_ANOTHER_LOGIN: Final = frozenset({401, 403, 404})  # some registries say 404 of what a login may not see
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +102,10 @@ class RegistryClient:
     def reference(self, image: str) -> Reference:
         """`image` in full, by this machine's short names. Raises ReferenceInvalidError, HostsConfigError."""
         return self._hosts.short_names.expand(image)
+
+    def mirrors(self, reference: Reference) -> tuple[str, ...]:
+        """The hosts (with ports) of the mirrors that may serve `reference`. Raises HostsConfigError."""
+        return tuple(endpoint.host for endpoint in self._hosts.endpoints(reference.domain) if endpoint.is_mirror)
 
     def hosts(self, reference: Reference) -> tuple[str, ...]:
         """The hosts (with ports) that serve `reference`, in the configured order. Raises HostsConfigError."""
@@ -319,19 +325,34 @@ class RegistryClient:
     def _first(self, reference: Reference, capability: str, ask: Callable[[Endpoint, int | None], T]) -> T | None:
         """What the first endpoint that has it says; None if all say 404; else the first other failure is raised."""
         failure: RegistryError | None = None
+        refusal: RegistryError | None = None  # of a mirror, which says nothing of the image when the registry answers
         endpoints = self._endpoints(reference, capability)
         for endpoint in endpoints:
             try:
                 # an endpoint with others behind it gets one try: the next one is quicker than a pause
                 return ask(endpoint, None if endpoint is endpoints[-1] else 1)
             except RegistryError as error:
-                is_absent = isinstance(error, StatusError) and error.status == 404
-                failure = failure or (None if is_absent else error)
+                if endpoint.is_mirror and isinstance(error, UnauthorizedError | DeniedError):
+                    refusal = refusal or error
+                elif not (isinstance(error, StatusError) and error.status == 404):
+                    failure = failure or error
+        if failure is None and all(endpoint.is_mirror for endpoint in endpoints):
+            failure = refusal
         if failure is not None:
             raise failure
         return None
 
     def _send(self, endpoint: Endpoint, request: Request, caller: Caller, tries: int | None) -> Response:
+        *others, last = caller.at(endpoint)
+        for each in others:
+            try:
+                return self._send_as(each, endpoint, request, tries)
+            except StatusError as error:
+                if error.status not in _TRY_ANOTHER_LOGIN:
+                    raise
+        return self._send_as(last, endpoint, request, tries)
+
+    def _send_as(self, caller: Caller, endpoint: Endpoint, request: Request, tries: int | None) -> Response:
         try:
             response = self._transport.send(endpoint, request, caller, tries=tries)
         except RegistryUnavailableError:

@@ -33,7 +33,8 @@ class Endpoint:
     """`base` is scheme://host[:port]/path, where path is the API's root, normally /v2."""
 
     base: str
-    namespace: str = ""  # sent as ?ns= to mirrors; empty for the registry itself
+    namespace: str = ""  # sent as ?ns= to every host but the one in the name
+    is_mirror: bool = False  # stands in for the registry, with logins of its own
     capabilities: frozenset[str] = ALL_CAPABILITIES
     tls: TlsSettings = TlsSettings()
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # may hold a credential of the endpoint's own

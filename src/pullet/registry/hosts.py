@@ -17,7 +17,7 @@ from pullet.registry.short_names import ShortNames
 
 
 class MirrorSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Mirrors of one registry, URLs in order; with `is_exclusive` nothing else is asked."""
+    """Mirrors of one registry, URLs in order; with `is_exclusive` they are the registry and nothing else is asked."""
 
     endpoints: tuple[str, ...]
     is_exclusive: bool = False
@@ -38,15 +38,21 @@ class HostsConfig:
         Raises:
             HostsConfigError: a hosts.toml or a mirror URL is wrong.
         """
+        mirrors: list[Endpoint] = []
         found: list[Endpoint] = []
         mirror = self.mirrors.get(domain)
         if mirror is not None:
             tls = TlsSettings(skip_verify=mirror.skip_verify)
-            found += [Endpoint(base=api_base(url), tls=tls) for url in mirror.endpoints]
+            mirrors = [Endpoint(base=api_base(url), tls=tls) for url in mirror.endpoints]
         if mirror is None or not mirror.is_exclusive:
-            found += load_hosts_toml(self.certs_directories, domain) or [default_endpoint(domain)]
+            *others, registry = load_hosts_toml(self.certs_directories, domain) or [default_endpoint(domain)]
+            mirrors, found = [*mirrors, *others], [registry]
+        else:
+            mirrors, found = [], mirrors  # they are the registry
+        own_names = {domain, registry_host(domain), *(endpoint.host for endpoint in found)}
         by_base: dict[str, Endpoint] = {}
-        for endpoint in found:
-            is_mirror = endpoint.host not in {domain, registry_host(domain)}
-            by_base.setdefault(endpoint.base, replace(endpoint, namespace=domain if is_mirror else ""))
+        for endpoint in (*mirrors, *found):
+            namespace = "" if endpoint.host in {domain, registry_host(domain)} else domain
+            is_mirror = endpoint.host not in own_names
+            by_base.setdefault(endpoint.base, replace(endpoint, namespace=namespace, is_mirror=is_mirror))
         return tuple(by_base.values())

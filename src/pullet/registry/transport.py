@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import http.client
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
-from typing import Final
+from typing import Final, Self
 from urllib.parse import urljoin, urlsplit
 
 from pullet.base.redact import redact_url
@@ -59,16 +59,29 @@ class Exchange:
     elapsed_seconds: float  # until the answer's headers
     error: str = ""
     is_authorized: bool = False  # a credential or token was sent
+    credential_origin: str = ""  # where that came from, if it says so
     rate_limit: RateLimit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """For whom a request is made: the credential (None is anonymous), how to stop it, who is told."""
+    """For whom a request is made: the credential (None is anonymous), how to stop it, who is told.
+
+    `mirror_credentials` are the logins for mirrors, by host with port: none of them is shown to the registry, and the
+    registry's credential is shown to no mirror.
+    """
 
     credential: Credential | None = None
+    mirror_credentials: Mapping[str, Sequence[Credential]] = field(default_factory=dict)
     stop: StopFlag = field(default_factory=StopFlag)
     on_exchange: Callable[[Exchange], None] | None = None
+
+    def at(self, endpoint: Endpoint) -> Sequence[Self]:
+        """As whom to ask `endpoint`: one or several, to be tried in order."""
+        if not endpoint.is_mirror:
+            return (self,)
+        logins = self.mirror_credentials.get(endpoint.host) or (None,)
+        return [replace(self, credential=login) for login in logins]
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +247,7 @@ class Transport:
             timeout_seconds=place.dial_timeout_seconds,
             proxy=self._proxies.proxy_for(parts.scheme, parts.netloc.rpartition("@")[2]),
         )
+        is_authorized = any(name.lower() == "authorization" for name in headers)
         started = self._clock.monotonic()
         status, failure, rate_limit = 0, "", None
         try:
@@ -254,7 +268,8 @@ class Transport:
                         status=status,
                         elapsed_seconds=self._clock.monotonic() - started,
                         error=failure,
-                        is_authorized=any(name.lower() == "authorization" for name in headers),
+                        is_authorized=is_authorized,
+                        credential_origin=caller.credential.origin if is_authorized and caller.credential else "",
                         rate_limit=rate_limit,
                     )
                 )

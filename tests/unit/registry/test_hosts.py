@@ -93,6 +93,7 @@ def test_a_full_hosts_toml(tmp_path: Path) -> None:
         Endpoint(
             base="https://mirror.example.com/some/path",
             namespace="registry.example.com",
+            is_mirror=True,
             capabilities=frozenset({"pull"}),
             tls=TlsSettings(
                 ca_files=(directory / "one.crt", Path("/two.crt")),
@@ -104,7 +105,12 @@ def test_a_full_hosts_toml(tmp_path: Path) -> None:
             headers=(("X-One", "1"), ("X-More", "2"), ("X-More", "3")),
             dial_timeout_seconds=90.0,
         ),
-        Endpoint(base="http://10.0.0.1:5000/v2", namespace="registry.example.com", tls=TlsSettings(skip_verify=True)),
+        Endpoint(
+            base="http://10.0.0.1:5000/v2",
+            namespace="registry.example.com",
+            is_mirror=True,
+            tls=TlsSettings(skip_verify=True),
+        ),
         Endpoint(base="https://registry.example.com/v2", tls=TlsSettings(ca_files=(Path("/etc/ca.crt"),))),
     )
 
@@ -134,7 +140,7 @@ def test_settings_of_the_server_are_its_own(tmp_path: Path) -> None:
         'dial_timeout = "500ms"\ncapabilities = ["pull", "resolve"]\n[header]\nX-One = "1"\n[host."https://m.io"]\n',
     )
     mirror, server = endpoints(tmp_path, "b.io")
-    assert mirror == Endpoint(base="https://m.io/v2", namespace="b.io")
+    assert mirror == Endpoint(base="https://m.io/v2", namespace="b.io", is_mirror=True)
     assert server == Endpoint(
         base="https://b.io/v2",
         capabilities=frozenset({"pull", "resolve"}),
@@ -146,6 +152,18 @@ def test_settings_of_the_server_are_its_own(tmp_path: Path) -> None:
         headers=(("X-One", "1"),),
         dial_timeout_seconds=0.5,
     )
+
+
+def test_the_server_is_the_registry_wherever_it_is(tmp_path: Path) -> None:
+    hosts = ("https://b.io", "https://10.0.0.1:5000/other", "https://m.io")
+    text = "\n".join(['server = "https://10.0.0.1:5000"', *(f'[host."{url}"]' for url in hosts)])
+    write(tmp_path, "b.io", text)
+    assert [(one.host, one.is_mirror) for one in endpoints(tmp_path, "b.io")] == [
+        ("b.io", False),
+        ("10.0.0.1:5000", False),
+        ("m.io", True),
+        ("10.0.0.1:5000", False),
+    ]
 
 
 def test_an_endpoint_is_not_asked_twice(tmp_path: Path) -> None:
