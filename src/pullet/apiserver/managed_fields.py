@@ -7,11 +7,11 @@ from datetime import datetime
 from pullet.apiserver.request_context import RequestContext
 from pullet.apiserver.schemas import Schema, Schemas
 from pullet.base.jsonvalue import JsonObject
-from pullet.kube.field_sets import FieldWalker
+from pullet.kube.field_sets import DuplicateItemError, FieldWalker
 from pullet.kube.meta import format_time
 from pullet.kube.ownership import ApplyConflictError, Writer, apply_configuration, track_update
 from pullet.kube.scheme import Resource
-from pullet.kube.status import ConflictError
+from pullet.kube.status import BadRequestError, ConflictError
 
 
 class FieldOwnership:
@@ -49,7 +49,7 @@ class FieldOwnership:
         """`live` with the configuration applied.
 
         Raises:
-            ConflictError: other managers own what would change.
+            ConflictError: other managers own what would change. BadRequestError: an item of a list given twice.
         """
         writer = _writer(resource, context, subresource, now)
         try:
@@ -60,6 +60,10 @@ class FieldOwnership:
                 for manager, field in error.facts
             ]
             raise ConflictError.fields(str(error), causes) from error
+        except DuplicateItemError as error:
+            meta, kind = config.get("metadata") or {}, f"{resource.group_version}, Kind={resource.kind}"
+            name = f"{meta.get('namespace') or ''}/{meta.get('name') or ''}"
+            raise BadRequestError(f"failed to create typed patch object ({name}; {kind}): {error}") from error
 
     def _schema(self, resource: Resource) -> Schema:
         return self._schemas.of_kind(resource.group, resource.version, resource.kind) or {}

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from pullet.base.errors import PulletError
+
 Schema: TypeAlias = Mapping[str, Any]
 Resolve: TypeAlias = Callable[[Schema], Schema]
 FieldPath: TypeAlias = tuple[str, ...]
@@ -69,6 +71,16 @@ def _item_key(item: Any, keys: Sequence[str]) -> str | None:
     return "k:" + _element({key: value for key, value in found.items() if value is not None})
 
 
+class DuplicateItemError(PulletError):
+    """A list of a configuration names an item twice."""
+
+    reason = "DuplicateItem"
+
+
+class _Several(list[Any]):
+    """Items of one key in a list that exists: they stand for one field, changed and kept together."""
+
+
 @dataclass(slots=True)
 class Comparison:
     """What is different between two states."""
@@ -101,14 +113,28 @@ class FieldWalker:
     def _has_parts(value: Any, schema: Schema) -> bool:
         if isinstance(value, Mapping):
             return schema.get("x-kubernetes-map-type") != "atomic"
-        return isinstance(value, list) and schema.get("x-kubernetes-list-type") in ("map", "set")
+        is_list = isinstance(value, list) and not isinstance(value, _Several)
+        return is_list and schema.get("x-kubernetes-list-type") in ("map", "set")
 
     def _items(self, values: Sequence[Any], schema: Schema) -> dict[str, Any]:
-        """A list's items by element; an item that cannot be named stands under its place."""
-        if schema.get("x-kubernetes-list-type") == "set":
-            return {f"v:{_element(value)}": value for value in values}
+        """A list's items by element; an item that cannot be named stands under its place, equal ones together."""
+        items: dict[str, Any] = {}
+        is_set = schema.get("x-kubernetes-list-type") == "set"
         keys: Sequence[str] = schema.get("x-kubernetes-list-map-keys") or ()
-        return {_item_key(item, keys) or f"i:{index}": item for index, item in enumerate(values)}
+        for index, item in enumerate(values):
+            element = f"v:{_element(item)}" if is_set else _item_key(item, keys) or f"i:{index}"
+            if element not in items:
+                items[element] = item
+            elif isinstance(items[element], _Several):
+                items[element].append(item)
+            else:
+                items[element] = _Several((items[element], item))
+        return items
+
+    @staticmethod
+    def _listed(items: Iterable[Any]) -> list[Any]:
+        """The list of items that `_items` had taken apart."""
+        return [one for item in items for one in (item if isinstance(item, _Several) else (item,))]
 
     def _parts(self, value: Any, schema: Schema) -> dict[str, Any]:
         if isinstance(value, Mapping):
@@ -178,11 +204,34 @@ class FieldWalker:
                 part = self._of(self._child(schema, name))
                 result[name] = self._merge(live.get(name), inner, part)
             return result
-        items = self._items(live, schema)
+        before, wanted = self._items(live, schema), self._items(config, schema)
         part = self._of(schema.get("items", _ANY))
-        for element, inner in self._items(config, schema).items():
-            items[element] = self._merge(items.get(element), inner, part) if element in items else inner
-        return list(items.values())
+        merged = []
+        for element in _merged_order(list(before), list(wanted)):
+            if element not in wanted:
+                merged.append(before[element])
+            elif element in before:
+                merged.append(self._merge(before[element], wanted[element], part))
+            else:
+                merged.append(wanted[element])
+        return self._listed(merged)
+
+    def check_unique(self, config: Any, schema: Schema) -> None:
+        """Refuse a configuration that names an item of a list twice.
+
+        Raises:
+            DuplicateItemError: it does.
+        """
+        self._check_unique(config, self._of(schema), ())
+
+    def _check_unique(self, value: Any, schema: Schema, path: FieldPath) -> None:
+        if not self._has_parts(value, schema):
+            return
+        for element, inner in self._parts(value, schema).items():
+            if isinstance(inner, _Several):
+                shown = path_text((element,))
+                raise DuplicateItemError(f"{path_text(path)}: duplicate entries for key {shown}")
+            self._check_unique(inner, self._part_schema(schema, element), (*path, element))
 
     def remove(self, value: Any, fields: FieldSet, kept: FieldSet, schema: Schema) -> Any:
         """`value` without `fields`, except where a longer path in `kept` still needs them; emptied parts go too."""
@@ -212,7 +261,28 @@ class FieldWalker:
             return None
         if isinstance(value, Mapping):
             return {element[2:]: inner for element, inner in kept.items()}
-        return list(kept.values())
+        return self._listed(kept.values())
+
+
+def _merged_order(live: Sequence[str], config: Sequence[str]) -> list[str]:
+    """The order of a list after a merge: the configuration's items in its order, the others where they stood."""
+    in_live, in_config = frozenset(live), frozenset(config)
+    shared = [element for element in config if element in in_live]
+    order: list[str] = []
+    at = 0
+    for element in config:
+        while at < len(live) and live[at] != element:
+            if live[at] not in in_config:
+                order.append(live[at])
+            elif shared and live[at] == shared[0]:
+                break  # its turn comes: what the configuration puts before it goes before it
+            at += 1
+        order.append(element)
+        if shared and element == shared[0]:
+            del shared[0]
+        if at < len(live) and live[at] == element:
+            at += 1
+    return order + [element for element in live[at:] if element not in in_config]
 
 
 def path_text(path: FieldPath) -> str:

@@ -1,8 +1,8 @@
 """Who manages which field of an object: metadata.managedFields kept up by updates, and server-side apply.
 
     update:  what changed belongs to the writer from now on, and to nobody else
-    apply:   the applier owns just what its configuration states; what it stated before and no longer does, and nobody
-             else owns, is removed; changing what another owns is a conflict unless forced
+    apply:   the applier owns just what its configuration states; what it stated before and no longer does, and no other
+             applier owns, is removed; changing what another owns is a conflict unless forced
 Pure: objects in, objects out. Source: structured-merge-diff merge/update.go, apimachinery pkg/util/managedfields.
 """
 
@@ -159,7 +159,9 @@ def apply_configuration(
 
     Raises:
         ApplyConflictError: other managers own what would change, and `force` is not set.
+        DuplicateItemError: the configuration names an item of a list twice.
     """
+    walker.check_unique(_bare(config), schema)
     managers = managers_of(live)
     fields = _owned(walker.collect(_bare(config), schema), writer.subresource)
     mine = Manager(writer.manager, "Apply", writer.api_version, writer.subresource, writer.time, fields)
@@ -168,7 +170,8 @@ def apply_configuration(
     bare_live = _bare(live)
     merged = walker.merge(bare_live, _bare(config), schema)
     if before is not None:
-        kept = frozenset().union(fields, *(each.fields for each in others))
+        # appliers alone keep what this one no longer states, updaters do not
+        kept = frozenset().union(fields, *(each.fields for each in others if each.operation == "Apply"))
         merged = walker.remove(merged, before.fields - kept, kept, schema) or {}
     comparison = walker.compare(bare_live, merged, schema)
     changed = _owned(comparison.changed, writer.subresource)
@@ -182,7 +185,7 @@ def apply_configuration(
     for name in ("labels", "annotations", "finalizers", "ownerReferences"):
         if name not in merged.get("metadata", {}):
             result["metadata"].pop(name, None)
-    _store(result, _capped([*others, mine]))
+    _store(result, _capped([*others, mine] if mine.fields else others))
     return result
 
 

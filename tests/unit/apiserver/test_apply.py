@@ -136,7 +136,9 @@ async def test_managed_fields_can_be_rewritten_and_forgotten(api: Api) -> None:
         "PATCH", f"{CONFIGMAPS}/c?fieldManager=kubectl", migrate, content_type="application/json-patch+json"
     )
     assert set(owners(patched)) == {"kubectl/Apply"}
-    assert "data" not in await apply(api, {**config(), "data": {}}, "kubectl")
+    assert (await apply(api, config(b="2"), "kubectl"))["data"] == {"b": "2"}, (
+        "what was migrated is dropped like its own"
+    )
     stale = await api.refused("PATCH", f"{CONFIGMAPS}/c", migrate, content_type="application/json-patch+json")
     assert stale["reason"] == "Conflict"
     reset = await api.ok("PATCH", f"{CONFIGMAPS}/c", {"metadata": {"managedFields": [{}]}}, content_type=MERGE)
@@ -161,3 +163,14 @@ async def test_yaml_is_applied_too(api: Api) -> None:
     body = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\ndata:\n  day: '2026-01-01'\n"
     made = await api.ok("PATCH", f"{CONFIGMAPS}/c?fieldManager=x", body, content_type=APPLY)
     assert made["data"] == {"day": "2026-01-01"}
+
+
+async def test_a_configuration_that_names_an_item_twice_is_refused(api: Api) -> None:
+    one = pod("p")
+    one["spec"]["containers"] *= 2
+    refused = await api.refused("PATCH", f"{PODS}/p?fieldManager=x", one, content_type=APPLY)
+    assert (refused["code"], refused["message"]) == (
+        400,
+        "failed to create typed patch object (default/p; v1, Kind=Pod): .spec.containers: duplicate entries for key "
+        '[name="c"]',
+    )
