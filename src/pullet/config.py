@@ -21,11 +21,22 @@ from pullet.node.settings import load_settings as load_node_settings
 DEFAULTS = "default"
 
 
+class StoreLimits(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """`store.limits:` what a layer may ask for before it is refused, while it streams."""
+
+    max_layer_bytes: int = 64 << 30  # uncompressed
+    max_ratio: int = 250  # uncompressed to compressed, looked at beyond the first GiB
+    max_entries: int = 4_000_000
+    max_sparse_file_bytes: int = 1 << 40  # apparent size
+    allow_device_nodes: bool = True
+
+
 class StoreSection(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """`store:` how layers are kept."""
 
     snapshotter: str = "auto"  # auto | erofs | erofs-loop | directory
     keep_compressed_blobs: bool = False
+    limits: StoreLimits = StoreLimits()
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

@@ -8,7 +8,7 @@ from pullet.config import Settings
 from pullet.credentials.node_config_paths import NodeConfigPaths
 from pullet.registry.hosts import HostsConfig, MirrorSettings
 from pullet.registry.short_names import ShortNames
-from pullet.store.settings import SnapshotterChoice, StoreSettings
+from pullet.store.settings import SnapshotterChoice, StoreSettings, UnpackLimits
 
 
 def node_root(settings: Settings, name: str) -> Path:
@@ -36,7 +36,15 @@ def hosts_config(settings: Settings, registry_url: str) -> HostsConfig:
 
 def store_settings(settings: Settings) -> StoreSettings:
     """The store section."""
-    section = settings.store
+    section, limits = settings.store, settings.store.limits
     return StoreSettings(
-        snapshotter=SnapshotterChoice(section.snapshotter), keep_compressed_blobs=section.keep_compressed_blobs
+        snapshotter=SnapshotterChoice(section.snapshotter),
+        keep_compressed_blobs=section.keep_compressed_blobs,
+        limits=UnpackLimits(
+            max_layer_bytes=limits.max_layer_bytes,
+            max_ratio=limits.max_ratio,
+            max_entries=limits.max_entries,
+            max_sparse_bytes=limits.max_sparse_file_bytes,
+            device_nodes_allowed=limits.allow_device_nodes,
+        ),
     )

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pullet.assembly.image_settings import store_settings
 from pullet.base.errors import UsageError
 from pullet.config import load_settings, origins
+from pullet.store.settings import StoreSettings, UnpackLimits
 
 
 def write(directory: Path, text: str) -> Path:
@@ -63,3 +65,11 @@ def test_refusals_say_what_and_where(tmp_path: Path, text: str, complaint: str) 
     with pytest.raises(UsageError) as raised:
         load_settings(write(tmp_path, text), {})
     assert complaint in str(raised.value)
+
+
+def test_limits_of_layers_are_the_stores_own_where_nothing_is_said(tmp_path: Path) -> None:
+    assert store_settings(load_settings(None, {})) == StoreSettings()
+    path = write(tmp_path, "store: {limits: {maxLayerBytes: 1000, maxEntries: 5, allowDeviceNodes: false}}\n")
+    limits = store_settings(load_settings(path, {})).limits
+    assert (limits.max_layer_bytes, limits.max_entries, limits.device_nodes_allowed) == (1000, 5, False)
+    assert limits.max_ratio == UnpackLimits().max_ratio
