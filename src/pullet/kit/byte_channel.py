@@ -1,7 +1,8 @@
 """A queue of byte pieces between two threads, bounded by bytes, that fails both ways.
 
-The writer waits when the reader is behind, so a fast source never fills the memory; when either side fails, the other
-is woken with that failure instead of waiting for ever.
+The writer waits when the reader is behind, so a fast source never fills the memory; it goes on when half of the room is
+free, as waking it for every piece would cost two threads' switching each time. When either side fails, the other is
+woken with that failure instead of waiting for ever.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ class ByteChannel:
         self._held_bytes = 0
         self._has_ended = False
         self._failure: BaseException | None = None
+        self._is_crowded = False  # the writer waits
         self._changed = threading.Condition(threading.Lock())
 
     def put(self, piece: bytes) -> None:
         """Hand a piece over, waiting for room. Raises what `fail` was given."""
         with self._changed:
             while self._held_bytes and self._held_bytes + len(piece) > self._max_bytes and self._failure is None:
+                self._is_crowded = True
                 self._changed.wait()
             if self._failure is not None:
                 raise self._failure
@@ -64,7 +67,9 @@ class ByteChannel:
                 return b""
             piece = self._pieces.popleft()
             self._held_bytes -= len(piece)
-            self._changed.notify()
+            if self._is_crowded and 2 * self._held_bytes <= self._max_bytes:
+                self._is_crowded = False
+                self._changed.notify()
             return piece
 
     def __iter__(self) -> Iterator[bytes]:

@@ -43,7 +43,7 @@ from pullet.store.settings import MIB, StoreSettings
 from pullet.store.tar_header import TarFormatError
 from pullet.store.zstd_frames import LargeWindow
 
-READ_BYTES = 128 * 1024
+READ_BYTES = 512 * 1024
 _COMPRESSED_CHANNEL = 8 * MIB
 _TAR_CHANNEL = 24 * MIB
 _SWITCH_SECONDS = 0.0001

@@ -67,3 +67,21 @@ def test_failure_wakes_the_other_side(side: str) -> None:
     assert seen == [failure]
     with pytest.raises(OSError, match="cut"):
         channel.put(b"after")
+
+
+def test_writer_goes_on_when_half_of_the_room_is_free() -> None:
+    channel = ByteChannel(8)
+    for _ in range(4):
+        channel.put(b"xx")
+    passed = threading.Event()
+
+    def write() -> None:
+        channel.put(b"y")
+        passed.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert not passed.wait(0.05)
+    assert [channel.get(), channel.get()] == [b"xx", b"xx"]
+    assert passed.wait(30)
+    writer.join()
