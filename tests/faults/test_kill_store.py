@@ -1,17 +1,22 @@
-"""kill -9 at every named point of the store: the next open finds all or nothing, and no litter."""
+"""kill -9, and a power cut, at every named point of the store: the next open finds all or nothing, and no litter.
+
+The store lies on an ext4 in a file (see `scratch_disk`); a copy of that file is taken when the process is dead.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.faults.scratch_disk import another_boot, make_disk, mounted
 
 from pullet.kit.clock import SystemClock
-from pullet.store.mounts import mounts_below, unmount_all_below
+from pullet.store.mounts import mounts_below
 from pullet.store.settings import SnapshotterChoice, StoreSettings
 from pullet.store.store import Store
 from pullet.testing.layer_tars import LayerBlob, LayerTar
@@ -48,10 +53,27 @@ def layers() -> list[LayerBlob]:
     return [low.blob(), LayerTar().file("d/upper", b"upper").blob()]
 
 
-@pytest.mark.parametrize("form", ["erofs", "directory"])
-@pytest.mark.parametrize("point", POINTS)
+CASES = [
+    (point, form) for point in POINTS for form in ("erofs", "directory") if (form, point[:6]) != ("directory", "ingest")
+]
+
+
+@pytest.mark.parametrize(("point", "form"), CASES)
 def test_restart_converges(tmp_path: Path, point: str, form: str) -> None:
-    root = tmp_path / "store"
+    disk, copy = tmp_path / "disk", tmp_path / "copy"
+    make_disk(disk, 32)
+    with mounted(disk, tmp_path / "killed") as root:
+        Store.open(root, clock=SystemClock()).close()
+        subprocess.run(["sync", "-f", root], check=True)
+        die(root, form, point)
+        shutil.copyfile(disk, copy)
+        assert_converges(root, form)
+    with mounted(copy, tmp_path / "cut") as root:
+        another_boot(root)
+        assert_converges(root, form)
+
+
+def die(root: Path, form: str, point: str) -> None:
     armed = point if "=" in point else f"{point}=kill"
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(root), form],
@@ -61,24 +83,28 @@ def test_restart_converges(tmp_path: Path, point: str, form: str) -> None:
         text=True,
         check=False,
     )
-    try:
-        assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
-        settings = StoreSettings(snapshotter=SnapshotterChoice(form), keep_compressed_blobs=True)
-        with Store.open(root, clock=SystemClock(), settings=settings) as store:
-            assert_whole(store)
-            for blob in layers():
-                store.layers.unpack(blob.open(), descriptor=blob.descriptor, diff_id=blob.diff_id)
-            mounted = store.snapshots.prepare("container", [blob.diff_id for blob in layers()])
-            assert (mounted.path / "d/upper").read_bytes() == b"upper"
-            assert (mounted.path / "d").stat().st_mode & 0o777 == 0o700
-            assert store.snapshots.cleanup_stale(()) == ("container",)
-            assert mounts_below(root) == ()
-            store.gc()
-            assert store.layers.list() == ()
-            assert list(store.content.list()) == []
-        assert litter(root) == []
-    finally:
-        unmount_all_below(tmp_path)
+    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+
+
+def assert_converges(root: Path, form: str) -> None:
+    """Whole layers or none; then all can be had, used, and taken away without a trace."""
+    settings = StoreSettings(snapshotter=SnapshotterChoice(form), keep_compressed_blobs=True)
+    with Store.open(root, clock=SystemClock(), settings=settings) as store:
+        for blob in layers():
+            store.layers.get(blob.diff_id)  # a torn one goes when somebody asks for it
+        assert_whole(store)
+        for blob in layers():
+            store.layers.unpack(blob.open(), descriptor=blob.descriptor, diff_id=blob.diff_id)
+        path = store.snapshots.prepare("container", [blob.diff_id for blob in layers()]).path
+        assert (path / "d/upper").read_bytes() == b"upper"
+        assert (path / "d/low").read_bytes() == b"low" * 400_000
+        assert (path / "d").stat().st_mode & 0o777 == 0o700
+        assert store.snapshots.cleanup_stale(()) == ("container",)
+        assert mounts_below(root) == ()
+        store.gc()
+        assert store.layers.list() == ()
+        assert list(store.content.list()) == []
+    assert litter(root) == []
 
 
 def assert_whole(store: Store) -> None:
@@ -88,7 +114,7 @@ def assert_whole(store: Store) -> None:
     on_disk = {path.name for name in ("layers", "trees") for path in (store.root / name).glob("sha256/*")}
     assert on_disk == {diff_id.removeprefix("sha256:") for diff_id, _, _ in store.layers.list()}
     for diff_id, _, _ in store.layers.list():
-        assert store.layers.verify(diff_id) is not False
+        assert store.layers.verify(diff_id)
     assert [path for name in ("layers", "trees") for path in (store.root / name).glob("tmp/*")] == []
 
 

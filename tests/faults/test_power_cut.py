@@ -1,26 +1,21 @@
 """A power cut: what the file system had not written to its disk is gone.
 
-The store lies on an ext4 in a file. A copy of that file, taken at some moment, is what the disk would hold had the
-power gone then: ext4's unwritten pages are not in it. The copy is mounted (its journal replayed) and opened as after
-the next boot.
+The store lies on a disk of `scratch_disk`.
 """
 
 from __future__ import annotations
 
 import random
 import shutil
-import sqlite3
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.faults.scratch_disk import another_boot, make_disk, mounted
 
 from pullet.kit.clock import SystemClock
 from pullet.oci.digest import Digest, ImageID
 from pullet.store.images import ImageLayer
-from pullet.store.mounts import unmount_all_below
 from pullet.store.settings import SnapshotterChoice, StoreSettings
 from pullet.store.store import Store
 from pullet.testing.layer_tars import LayerBlob, LayerTar, read_tree
@@ -31,18 +26,8 @@ CONFIG = b'{"rootfs": {"type": "layers", "diff_ids": []}}'
 IMAGE = ImageID(str(Digest.of(CONFIG)))
 
 
-@contextmanager
-def mounted(disk: Path, place: Path) -> Iterator[Path]:
-    place.mkdir()
-    subprocess.run(["mount", "-o", "loop,commit=300", disk, place], check=True)
-    try:
-        yield place / "store"
-    finally:
-        unmount_all_below(place)
-
-
-def open_store(root: Path) -> Store:
-    return Store.open(root, clock=SystemClock(), settings=StoreSettings(snapshotter=SnapshotterChoice.EROFS))
+def open_store(root: Path, form: str) -> Store:
+    return Store.open(root, clock=SystemClock(), settings=StoreSettings(snapshotter=SnapshotterChoice(form)))
 
 
 def layers() -> list[LayerBlob]:
@@ -66,20 +51,12 @@ def record(store: Store, blobs: list[LayerBlob]) -> None:
     )
 
 
-def another_boot(root: Path) -> None:
-    """What the kernel's boot id says after a restart, seen from the rows."""
-    database = sqlite3.connect(root / "store.db")
-    with database:
-        database.execute("UPDATE layers SET boot_id = 'before the cut'")
-    database.close()
-
-
+@pytest.mark.parametrize("form", ["erofs", "directory"])
 @pytest.mark.parametrize("moment", ["unpacked", "partly written back", "recorded", "synced", "synced and settled"])
-def test_after_a_cut_a_layer_is_whole_or_absent(tmp_path: Path, moment: str) -> None:
+def test_after_a_cut_a_layer_is_whole_or_absent(tmp_path: Path, moment: str, form: str) -> None:
     disk, copy, blobs = tmp_path / "disk", tmp_path / "copy", layers()
-    subprocess.run(["truncate", "-s", "48M", disk], check=True)
-    subprocess.run(["mkfs.ext4", "-q", "-F", disk], check=True)
-    with mounted(disk, tmp_path / "before") as root, open_store(root) as store:
+    make_disk(disk, 48)
+    with mounted(disk, tmp_path / "before") as root, open_store(root, form) as store:
         subprocess.run(["sync", "-f", root], check=True)
         store.content.put(Digest.of(CONFIG), CONFIG)
         for blob in blobs:
@@ -95,10 +72,10 @@ def test_after_a_cut_a_layer_is_whole_or_absent(tmp_path: Path, moment: str) -> 
         shutil.copyfile(disk, copy)
     with mounted(copy, tmp_path / "after") as root:
         another_boot(root)
-        with open_store(root) as store:
+        with open_store(root, form) as store:
             found = [blob for blob in blobs if store.layers.get(blob.diff_id) is not None]
             for blob in found:
-                assert store.layers.verify(blob.diff_id) is True
+                assert store.layers.verify(blob.diff_id)
             if moment == "unpacked":
                 assert found != blobs, "nothing was lost: this was no power cut"
             if moment == "synced and settled":
@@ -112,4 +89,4 @@ def test_after_a_cut_a_layer_is_whole_or_absent(tmp_path: Path, moment: str) -> 
             view = store.snapshots.view("v", [blob.diff_id for blob in blobs]).path
             assert {"f1", "f2", "f3"} <= set(read_tree(view))
             store.snapshots.remove("v")
-            assert list((root / "layers" / "tmp").iterdir()) == []
+            assert [path for part in ("layers", "trees") for path in (root / part).glob("tmp/*")] == []
