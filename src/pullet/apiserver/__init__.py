@@ -7,7 +7,7 @@ service_account_tokens, certificates;
 bodies: decoding (JSON, YAML, schema), protobuf, schemas (the built data file), patching, server_side_apply,
 managed_fields;
 objects: records, storage, watch_cache, strategies (what each kind does of its own), writing, delete_options,
-reading, watching, rest (the verbs over HTTP), list_encoding, views (a kind under a second group);
+list_options, reading, watching, rest (the verbs over HTTP), list_encoding, views (a kind under a second group);
 admission: admission_request, admission_chain, webhooks (who is called, what answers do), webhook_client;
 answers: representation, tables, printing, pod_printer, resource_printers, inert_printers, discovery, openapi,
 openapi_paths, gnostic, version, metrics;

@@ -277,10 +277,14 @@ class NodeSocket:
             case _:
                 pass
 
-    async def close(self) -> None:
-        """Say goodbye and drop the connection."""
+    def hang_up(self) -> None:
+        """Say goodbye and drop the connection without waiting; who reads sees its end, `close` is still due."""
         if not self._is_ended and not self._writer.is_closing():
             self._write(CloseConnection(code=1000))
         self._writer.close()
+
+    async def close(self) -> None:
+        """Say goodbye, drop the connection and wait until it is gone. For one task: the wait is lost if cancelled."""
+        self.hang_up()
         with suppress(OSError, ssl.SSLError):
             await self._writer.wait_closed()

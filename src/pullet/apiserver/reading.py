@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 import msgspec
 
+from pullet.apiserver.list_options import EXACT, ListOptions
 from pullet.apiserver.records import Record, encode_json
-from pullet.apiserver.routing import Query, RequestInfo
+from pullet.apiserver.routing import RequestInfo
 from pullet.apiserver.settings import ApiServerSettings
 from pullet.apiserver.storage import Storage
 from pullet.apiserver.views import view_of
 from pullet.apiserver.watch_cache import Matcher
 from pullet.kit.clock import Clock
-from pullet.kube.field_error import quote
 from pullet.kube.meta import labels_of
 from pullet.kube.scheme import Resource
 from pullet.kube.selector import FieldSelector, LabelSelector, SelectorError, parse_field_selector, parse_label_selector
@@ -84,6 +84,9 @@ class Page:
     remaining: int | None = None
 
 
+_LATEST = -1  # the version of a token that goes on with what is there now
+
+
 class _Token(msgspec.Struct):
     version: int
     key: str
@@ -119,26 +122,34 @@ class Reader:
         """The selected records, all or one page of them.
 
         Raises:
-            BadRequestError: selectors, limit or token that cannot be read. ExpiredError: the token's moment is gone.
+            BadRequestError, InvalidError: selectors, options or token that cannot be read.
+            ExpiredError: the token's moment, or the version asked for, is gone.
         """
         selection = Selection.of(request)
-        limit = _number(request.query, "limit")
-        token = _parse_token(request.query.get("continue"))
+        options = ListOptions.of(request.query, is_watch=False)
+        limit = options.limit
+        token = _parse_token(options.token)
         version = self._storage.resource_version
-        if token is None:
-            self.check_version(_number(request.query, "resourceVersion"))
+        whole: Sequence[Record] | None = None  # of the kind, where it is not what is there now
+        if token is not None and token.version != _LATEST:
+            version, whole = token.version, self._snapshot(selection.resource, token)
+        else:
+            self.check_version(options.resource_version or 0)
+            if options.match == EXACT and options.resource_version:
+                version = options.resource_version
+                whole = self._storage.list_at(selection.resource.storage_key, version)
+        if whole is None:
             records = self._select(selection)
         else:
-            version = token.version
-            records = [record for record in self._snapshot(selection.resource, token) if record.key > token.key]
             matches = selection.matcher
-            records = [record for record in records if matches is None or matches(record)]
+            records = [record for record in whole if matches is None or matches(record)]
+        if token is not None:
+            records = [record for record in records if record.key > token.key]
         if not limit or len(records) <= limit:
             return Page(records, version)
         page = records[:limit]
-        if token is None:
-            self._remember(selection.resource, version)
-        next_token = base64.urlsafe_b64encode(encode_json(_Token(version, page[-1].key))).decode().rstrip("=")
+        self._remember(selection.resource, version, whole)
+        next_token = _token_text(_Token(version, page[-1].key))
         # the API tells how many remain only when no selector makes that a guess
         remaining = None if selection.labels or selection.fields else len(records) - limit
         return Page(page, version, next_token, remaining)
@@ -170,28 +181,23 @@ class Reader:
         matches = selection.matcher
         return records if matches is None else [record for record in records if matches(record)]
 
-    def _remember(self, resource: Resource, version: int) -> None:
+    def _remember(self, resource: Resource, version: int, whole: Sequence[Record] | None) -> None:
         now = self._clock.monotonic()
         self._snapshots = {key: kept for key, kept in self._snapshots.items() if kept.expires_at > now}
         key = (resource.storage_key, version)
         if key not in self._snapshots:
-            records = self._storage.list(resource.storage_key)
+            records = self._storage.list(resource.storage_key) if whole is None else whole
             self._snapshots[key] = _Snapshot(records, now + self._keep_seconds)
 
     def _snapshot(self, resource: Resource, token: _Token) -> Sequence[Record]:
         kept = self._snapshots.get((resource.storage_key, token.version))
         if kept is None or kept.expires_at <= self._clock.monotonic():
-            raise ExpiredError(CONTINUE_EXPIRED_TEXT)
+            raise ExpiredError.page(CONTINUE_EXPIRED_TEXT, _token_text(_Token(_LATEST, token.key)))
         return kept.records
 
 
-def _number(query: Query, name: str) -> int:
-    text = query.get(name)
-    if not text:
-        return 0
-    if not text.isdecimal() or len(text) > 18:
-        raise BadRequestError(f"invalid {name} {quote(text)}: must be a non-negative number")
-    return int(text)
+def _token_text(token: _Token) -> str:
+    return base64.urlsafe_b64encode(encode_json(token)).decode().rstrip("=")
 
 
 def _parse_token(text: str) -> _Token | None:

@@ -72,7 +72,7 @@ async def _join_port(data: SpdyStream, node: NodeSocket) -> str:
 
     async def give_up() -> None:
         await data.gone.wait()
-        await node.close()  # the reader below then ends
+        node.hang_up()  # the reader below then ends
 
     try:
         with one_error():
@@ -125,7 +125,7 @@ async def _join_command(streams: dict[str, SpdyStream], node: NodeSocket) -> Non
 
     async def give_up() -> None:
         await streams["error"].gone.wait()
-        await node.close()
+        node.hang_up()
 
     with one_error():
         async with asyncio.TaskGroup() as group:

@@ -175,6 +175,24 @@ class Storage:
         """The records of one namespace, or of all, in listing order; the same sequence until the kind changes."""
         return self._kind(storage_key).list(namespace)
 
+    def list_at(self, storage_key: str, version: int) -> Sequence[Record]:
+        """The records of all namespaces as they were at a version.
+
+        Raises:
+            ExpiredError: that is longer ago than the kind's changes are kept.
+        """
+        kind = self._kind(storage_key)
+        changes = list(kind.cache.since(version))
+        if not changes:
+            return kind.list("")
+        records = dict(kind.records)
+        for change in reversed(changes):
+            if change.old is None:
+                del records[change.new.key]
+            else:
+                records[change.old.key] = change.old
+        return tuple(records[key] for key in sorted(records))
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Alone among writers for the block; commits at its end, drops everything on an exception."""

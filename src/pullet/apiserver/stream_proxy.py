@@ -78,7 +78,7 @@ async def _client_to_node(client: WebSocket, node: NodeSocket) -> None:
                 data = (message.get("text") or "").encode()
             if data:
                 await node.send(data)
-    await node.close()  # the other direction then ends by itself
+    node.hang_up()  # the other direction then ends by itself
 
 
 async def _node_to_client(node: NodeSocket, client: WebSocket, *, is_translated: bool) -> None:

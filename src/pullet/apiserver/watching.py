@@ -9,6 +9,7 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from pullet.apiserver.list_options import ListOptions
 from pullet.apiserver.reading import Reader, Selection
 from pullet.apiserver.records import Record, encode_json
 from pullet.apiserver.routing import RequestInfo
@@ -19,9 +20,7 @@ from pullet.apiserver.views import view_of
 from pullet.apiserver.watch_cache import Watcher, WatchEvent
 from pullet.base.jsonvalue import JsonObject
 from pullet.kit.clock import Clock
-from pullet.kube.field_error import quote
 from pullet.kube.scheme import Resource
-from pullet.kube.status import BadRequestError, InvalidError
 
 _TICK_SECONDS = 1.0
 _INITIAL_END = "k8s.io/initial-events-end"
@@ -71,26 +70,16 @@ class WatchKeeper:
         """A watcher that has queued what the client has missed.
 
         Raises:
-            BadRequestError: parameters that make no sense. ExpiredError: the version is too old.
+            BadRequestError, InvalidError: options that make no sense. ExpiredError: the version is too old.
         """
         selection = Selection.of(request)
-        query = request.query
-        text = query.get("resourceVersion")
-        if text and not text.isdecimal():
-            raise BadRequestError(
-                f"Invalid value: {quote(text)}: strconv.ParseUint: parsing {quote(text)}: invalid syntax"
-            )
-        asked = int(text or 0)
+        options = ListOptions.of(request.query, is_watch=True)
+        asked = options.resource_version or 0
         self._reader.check_version(asked)
-        wants_bookmarks = query.flag("allowWatchBookmarks")
-        sends_initial = query.flag("sendInitialEvents")
-        if sends_initial and query.get("resourceVersionMatch") != "NotOlderThan":
-            raise InvalidError(
-                'ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: resourceVersionMatch is '
-                "forbidden for watch unless sendInitialEvents is provided"
-            )
+        wants_bookmarks = options.allows_bookmarks
+        sends_initial = options.sends_initial_events
         cache = self._storage.cache(request.resource.storage_key)
-        must_list = sends_initial or (asked == 0 and query.get("sendInitialEvents") != "false")
+        must_list = sends_initial or (asked == 0 and sends_initial is None)
         watcher = cache.watch(selection.matcher, None if must_list or not asked else asked)
         if must_list:
             matches = selection.matcher
@@ -102,7 +91,7 @@ class WatchKeeper:
         now = self._clock.monotonic()
         interval = self._settings.bookmark_interval_seconds
         self._kept[watcher] = _Kept(
-            request.resource, now + self._timeout(request), now + interval if wants_bookmarks else None
+            request.resource, now + self._timeout(options), now + interval if wants_bookmarks else None
         )
         return watcher
 
@@ -111,10 +100,9 @@ class WatchKeeper:
         self._kept.pop(watcher, None)
         self._storage.cache(resource.storage_key).forget(watcher)
 
-    def _timeout(self, request: RequestInfo) -> float:
-        text = request.query.get("timeoutSeconds")
-        if text.isdecimal() and int(text):
-            return float(text)
+    def _timeout(self, options: ListOptions) -> float:
+        if options.timeout_seconds:
+            return float(options.timeout_seconds)
         return self._settings.min_request_timeout_seconds * (1.0 + random.random())
 
     def _bookmark(self, resource: Resource, annotations: dict[str, str] | None = None) -> WatchEvent:

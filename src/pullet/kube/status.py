@@ -194,6 +194,22 @@ class ExpiredError(ApiError):
         """`too old resource version: 5 (80)`."""
         return cls(f"too old resource version: {asked} ({oldest})")
 
+    @classmethod
+    def page(cls, text: str, continue_token: str) -> Self:
+        """The next page of a list whose moment is gone; the token goes on with what is there now."""
+        error = cls(text)
+        error.continue_token = continue_token
+        return error
+
+    continue_token = ""
+
+    def to_status(self) -> JsonObject:
+        """With the token of an inconsistent continuation, if there is one."""
+        status = super().to_status()
+        if self.continue_token:
+            status["metadata"] = {"continue": self.continue_token}
+        return status
+
 
 class EntityTooLargeError(ApiError):
     """The body is larger than the server reads."""
