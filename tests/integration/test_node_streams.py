@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import hashlib
 import os
-import pty
-import re
-import select
-import signal
 import socket
 import ssl
-import struct
 import subprocess
-import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +17,7 @@ import pytest
 import yaml
 from tests.e2e.harness import Pullet, running, scratch_directory
 from tests.e2e.kubectls import choices, resolve
+from tests.e2e.terminals import Typist
 
 from pullet.apiserver.node_client import NodeAddress, NodeSocket
 from pullet.oci.image_builder import oci_archive
@@ -58,46 +52,10 @@ def node() -> Iterator[Pullet]:
             yield pullet
 
 
-class Typist:
-    """A terminal with a kubectl in it."""
-
-    def __init__(self, node: Pullet, words: list[str]) -> None:
-        self.seen = b""
-        environment = node.kubectl_environment()
-        self.pid, self.descriptor = pty.fork()
-        if self.pid == 0:
-            os.execve(words[0], words, environment)
-
-    def resize(self, rows: int, columns: int) -> None:
-        fcntl.ioctl(self.descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        os.kill(self.pid, signal.SIGWINCH)
-
-    def type(self, text: str) -> None:
-        os.write(self.descriptor, text.encode())
-
-    def expect(self, pattern: bytes, seconds: float = 20.0) -> None:
-        """Until the pattern was seen, after what was expected before."""
-        deadline = time.monotonic() + seconds
-        while (found := re.search(pattern, self.seen)) is None:
-            assert time.monotonic() < deadline, self.seen
-            if select.select([self.descriptor], [], [], 0.2)[0]:
-                self.seen += os.read(self.descriptor, 4096)
-        self.seen = self.seen[found.end() :]
-
-    def end(self) -> int:
-        while True:
-            try:
-                if not os.read(self.descriptor, 4096):
-                    break
-            except OSError:  # how Linux tells that the other side is closed
-                break
-        os.close(self.descriptor)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-
 @pytest.mark.parametrize("choice", choices())
 def test_a_terminal_has_a_size_and_a_keyboard(node: Pullet, choice: str) -> None:
-    typist = Typist(node, [str(resolve(choice).path), "exec", "-it", "web", "-c", "c", "--", "sh"])
+    words = [str(resolve(choice).path), "exec", "-it", "web", "-c", "c", "--", "sh"]
+    typist = Typist(words, node.kubectl_environment())
     typist.expect(rb"/ # ")
     typist.resize(33, 101)
     typist.type("while [ \"$(busybox stty size)\" != '33 101' ]; do :; done; echo size-$((33+1))\n")
@@ -112,7 +70,7 @@ def test_a_terminal_has_a_size_and_a_keyboard(node: Pullet, choice: str) -> None
 @pytest.mark.parametrize("choice", choices())
 def test_a_forwarded_port_may_be_closed_by_halves(node: Pullet, choice: str) -> None:
     """All of a large upload arrives, and its answer after it."""
-    data = os.urandom(1 << 20) * 20
+    data = os.urandom(1 << 20) * 100
     words = [str(resolve(choice).path), "port-forward", "pod/web", ":9000"]
     with subprocess.Popen(words, env=node.kubectl_environment(), stdout=subprocess.PIPE, text=True) as process:
         try:
