@@ -25,6 +25,7 @@ from pullet.assembly.node_parts import NodeParts, open_node
 from pullet.assembly.pod_network import node_network
 from pullet.assembly.serving import bind_tcp, bind_unix, serve
 from pullet.assembly.tear_down import end_pods, make_bridge, remove_bridge, stop_pods
+from pullet.base.jsonvalue import JsonObject
 from pullet.config import Settings
 from pullet.control.protocol import NodeRow, StatusMessage, socket_path
 from pullet.control.server import ControlServer
@@ -242,8 +243,7 @@ class Cluster:
                     node = await client.get(NODES, None, parts.name)
                 except NotFoundError:
                     node = {}
-                conditions = node.get("status", {}).get("conditions", ())
-                if any(one["type"] == "Ready" and one["status"] == "True" for one in conditions):
+                if _is_ready(node, parts.node.settings.port):
                     break
                 await self._clock.sleep(READY_POLL_SECONDS)
 
@@ -264,3 +264,13 @@ class Cluster:
             else:
                 left += len(await parts.engine.runtime.list_pod_sandbox())
         return left
+
+
+def _is_ready(node: JsonObject, port: int) -> bool:
+    """Whether the node says so itself, at the port it has now: what a killed run left in the API may say it too."""
+    status = node.get("status") or {}
+    endpoint = (status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}
+    conditions = status.get("conditions") or ()
+    return endpoint.get("Port") == port and any(
+        one["type"] == "Ready" and one["status"] == "True" for one in conditions
+    )
