@@ -236,7 +236,7 @@ def _context(request: Request, query: Query, user: User) -> RequestContext:
         user_agent=request.headers.get("user-agent", ""),
         dry_run="All" in values,
         field_manager=manager,
-        is_patch=request.method == "PATCH",
+        field_validation=query.get("fieldValidation"),
     )
 
 

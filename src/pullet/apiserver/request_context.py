@@ -42,7 +42,7 @@ class RequestContext:
     user_agent: str = ""
     dry_run: bool = False
     field_manager: str = ""
-    is_patch: bool = False
+    field_validation: str = ""
     warnings: list[str] = field(default_factory=list)
 
     @property

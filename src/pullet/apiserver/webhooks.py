@@ -286,16 +286,16 @@ _OPTIONS = {Operation.CREATE: "CreateOptions", Operation.UPDATE: "UpdateOptions"
 
 
 def _options(request: AdmissionRequest, operation: Operation) -> JsonObject | None:
-    """meta/v1 options of the request; a connect has none."""
+    """meta/v1 options of what is done, which for a patch is an update or a create; a connect has none."""
     kind = _OPTIONS.get(operation)
     if kind is None:
         return None
     context = request.context
-    if context.is_patch:
-        kind = "PatchOptions"
     options: JsonObject = {"kind": kind, "apiVersion": "meta.k8s.io/v1", **(request.options or {})}
     if context.dry_run:
         options["dryRun"] = ["All"]
     if context.field_manager and operation is not Operation.DELETE:
         options["fieldManager"] = context.field_manager
+    if context.field_validation and operation is not Operation.DELETE:
+        options["fieldValidation"] = context.field_validation
     return options

@@ -59,7 +59,7 @@ async def validating(api: Api, *webhooks: Review, name: str = "v") -> None:
 
 async def test_a_webhook_is_asked_with_a_whole_review(api: Api, hook: WebhookServer) -> None:
     await validating(api, webhook(hook))
-    made = await api.ok("POST", f"{MAPS}?fieldManager=me", configmap("one", a="1"))
+    made = await api.ok("POST", f"{MAPS}?fieldManager=me&fieldValidation=Strict", configmap("one", a="1"))
     (review,) = hook.reviews
     assert (review["apiVersion"], review["kind"]) == ("admission.k8s.io/v1", "AdmissionReview")
     assert review["target"] == "/a?timeout=10s"
@@ -73,7 +73,12 @@ async def test_a_webhook_is_asked_with_a_whole_review(api: Api, hook: WebhookSer
     assert request["object"]["data"] == made["data"]
     assert (request["oldObject"], request["dryRun"]) == (None, False)
     wanted = {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1", "fieldManager": "me"}
-    assert request["options"] == wanted
+    assert request["options"] == {**wanted, "fieldValidation": "Strict"}
+    applied = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "two"}, "data": {"a": "1"}}
+    query = "fieldManager=me&force=true"
+    await api.ok("PATCH", f"{MAPS}/two?{query}", applied, content_type="application/apply-patch+yaml")
+    request = hook.reviews[-1]["request"]
+    assert (request["operation"], request["options"]) == ("CREATE", wanted), "an apply that creates is a create"
 
 
 async def test_updates_patches_and_deletes_say_what_they_are(api: Api, hook: WebhookServer) -> None:
@@ -86,7 +91,7 @@ async def test_updates_patches_and_deletes_say_what_they_are(api: Api, hook: Web
     update, patch, delete = hook.requests("/a")
     assert (update["operation"], update["options"]["kind"]) == ("UPDATE", "UpdateOptions")
     assert (update["oldObject"]["data"], update["object"]["data"]) == ({"a": "1"}, {"a": "2"})
-    assert (patch["operation"], patch["options"]["kind"]) == ("UPDATE", "PatchOptions")
+    assert (patch["operation"], patch["options"]["kind"]) == ("UPDATE", "UpdateOptions")
     assert (delete["operation"], delete["object"], delete["oldObject"]["data"]) == ("DELETE", None, {"a": "3"})
     assert delete["options"]["propagationPolicy"] == "Background"
     assert delete["options"]["gracePeriodSeconds"] == 0
