@@ -22,7 +22,7 @@ from pullet.registry.errors import (
     TooManyRequestsError,
     UnauthorizedError,
 )
-from pullet.registry.proxies import PROXY_FAILURE
+from pullet.registry.proxies import PROXY_FAILURE, SOCKS_FAILURE
 from pullet.store.errors import (
     DiffIDMismatchError,
     DigestMismatchError,
@@ -51,7 +51,7 @@ def _unauthorized(error: UnauthorizedError) -> str:
 
 
 def _unavailable(error: RegistryUnavailableError) -> str:
-    if error.detail.startswith(PROXY_FAILURE):
+    if error.detail.startswith((PROXY_FAILURE, SOCKS_FAILURE)):
         return "check the proxy: HTTPS_PROXY, HTTP_PROXY and NO_PROXY in the environment of the node's process"
     if " lookup " in error.detail:
         return f"the name {error.host} does not resolve on this node: check its spelling and the node's DNS"

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import http.client
 import select
-import socket
 import threading
 from collections import defaultdict
 from dataclasses import dataclass
 
 from pullet.kit.clock import Clock
 from pullet.kit.worker_threads import StopFlag
-from pullet.registry.dial import Dialer, DialTarget
+from pullet.registry.dial import Dialer
+from pullet.registry.dial_target import DialTarget
 from pullet.registry.endpoint import TlsSettings
 from pullet.registry.host_slots import HostSlots
 from pullet.registry.proxies import Proxy
+from pullet.registry.tls_handshake import Stream, shut_down, wire_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +31,19 @@ class Origin:
 class Connection:
     """One HTTP/1.1 connection. `abort` may be called from any thread and wakes a blocking read."""
 
-    def __init__(self, origin: Origin, host: str, port: int, stream: socket.socket) -> None:
+    def __init__(self, origin: Origin, host: str, port: int, stream: Stream) -> None:
         self.origin = origin
         self.http = http.client.HTTPConnection(host, port)
         self.http.default_port = 443 if origin.scheme == "https" else 80  # which the Host header leaves out
         self.http.auto_open = 0  # a lost connection is dialled anew by us, so that it is seen
-        self.http.sock = stream
+        self.http.sock = stream  # of which it uses what a NestedTls has as well
         self._stream = stream
         self.is_reused = False
         self.idle_since = 0.0
 
     def abort(self) -> None:
         """Wake whoever reads or writes: they see an error or the end of the stream. May raise OSError."""
-        # the base class's shutdown: SSLSocket's would drop the TLS state under the feet of the reading thread
-        socket.socket.shutdown(self._stream, socket.SHUT_RDWR)
+        shut_down(self._stream)
 
     def close(self) -> None:
         """Close the socket."""
@@ -52,10 +52,11 @@ class Connection:
 
     def is_quiet(self) -> bool:
         """Whether an idle connection is still open, with nothing unread on it."""
-        if self._stream.fileno() < 0:
+        wire = wire_of(self._stream)
+        if wire.fileno() < 0:
             return False
         poll = select.poll()  # select knows no descriptors above 1023
-        poll.register(self._stream, select.POLLIN)
+        poll.register(wire, select.POLLIN)
         return not poll.poll(0)
 
 

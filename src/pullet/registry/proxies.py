@@ -1,9 +1,10 @@
-"""HTTP proxies by environment: HTTP_PROXY, HTTPS_PROXY and NO_PROXY, upper or lower case.
+"""Proxies by environment: HTTP_PROXY, HTTPS_PROXY and NO_PROXY, upper or lower case.
 
-A plain http request goes to the proxy with its whole URL; for https a tunnel is asked for with CONNECT. Loopback hosts
-are never proxied. NO_PROXY is a list of `*`, `host`, `.domain`, `host:port`, addresses and CIDR ranges; `example.com`
+Through an http or https proxy a plain http request goes with its whole URL, and for https a tunnel is asked for with
+CONNECT; a SOCKS5 proxy makes a connection for either. Loopback hosts are never proxied. NO_PROXY is a list of `*`,
+`host`, `.domain`, addresses and CIDR ranges, each but the ranges with `:port` if only that is meant; `example.com`
 holds for its subdomains as well, `.example.com` for them alone.
-Source: golang.org/x/net/http/httpproxy, which containerd and the kubelet use.
+Source: golang.org/x/net/http/httpproxy and net/http, which containerd and the kubelet use.
 """
 
 from __future__ import annotations
@@ -20,15 +21,20 @@ from pullet.registry.endpoint import is_loopback
 from pullet.registry.errors import HostsConfigError
 
 PROXY_FAILURE: Final = "proxyconnect tcp: "  # how the detail of an error begins that is the proxy's
+SOCKS_FAILURE: Final = "socks connect tcp "
 _NONE: Final = Secret("")
+_PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+_MAX_SOCKS_LOGIN_BYTES: Final = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proxy:
-    """An http proxy. `authorization` is the value of a Proxy-Authorization header, empty for none."""
+    """A proxy; `scheme` is how it is spoken to. User and password are empty for none."""
 
     host: str  # with port if given
-    authorization: Secret = _NONE
+    scheme: str = "http"  # or https, socks5, socks5h
+    user: Secret = _NONE
+    password: Secret = _NONE
 
     @property
     def name(self) -> str:
@@ -37,8 +43,26 @@ class Proxy:
 
     @property
     def port(self) -> int:
-        """The port, or http's own."""
-        return urlsplit(f"//{self.host}").port or 80
+        """The port, or the scheme's own."""
+        return urlsplit(f"//{self.host}").port or _PORTS[self.scheme]
+
+    @property
+    def is_socks(self) -> bool:
+        """Whether it makes connections rather than requests."""
+        return self.scheme.startswith("socks")
+
+    @property
+    def has_login(self) -> bool:
+        """Whether its URL says who we are."""
+        return bool(self.user or self.password)
+
+    @property
+    def authorization(self) -> Secret:
+        """The value of a Proxy-Authorization header, empty for none."""
+        if not self.has_login:
+            return _NONE
+        pair = f"{self.user.reveal()}:{self.password.reveal()}".encode()
+        return Secret(f"Basic {base64.b64encode(pair).decode()}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,45 +95,52 @@ class ProxySettings:
 
     def _is_excepted(self, scheme: str, host: str) -> bool:
         parts = urlsplit(f"//{host}")
-        name = (parts.hostname or "").rstrip(".")
-        port = str(parts.port or (443 if scheme == "https" else 80))
-        return any(_matches(rule.strip().lower(), name, port) for rule in self.no_proxy.split(","))
+        port = str(parts.port or _PORTS[scheme])
+        return any(_matches(rule.strip().lower(), parts.hostname or "", port) for rule in self.no_proxy.split(","))
 
 
 def _matches(rule: str, name: str, port: str) -> bool:
     if rule == "*":
         return True
-    try:
-        network = ipaddress.ip_network(rule.strip("[]"), strict=False)  # an address is a network of one
-    except ValueError:
-        network = None
-    if network is None and (colon := rule.rpartition(":"))[2].isdigit() and colon[1]:
-        if colon[2] != port:
-            return False
-        return _matches(colon[0], name, port)
-    if network is not None:
+    if "/" in rule:
         try:
-            return ipaddress.ip_address(name) in network
+            return ipaddress.ip_address(name) in ipaddress.ip_network(rule, strict=False)
         except ValueError:
             return False
-    if not rule:
+    domain, wanted_port = _split_port(rule)
+    if not domain or wanted_port not in ("", port):
         return False
-    rule = rule.removeprefix("*")
-    return name.endswith(rule) if rule.startswith(".") else name == rule or name.endswith(f".{rule}")
+    try:
+        return ipaddress.ip_address(domain) == ipaddress.ip_address(name)
+    except ValueError:  # one of them is a name
+        domain = domain.removeprefix("*") if domain.startswith("*.") else domain
+    return name.endswith(domain) if domain.startswith(".") else name == domain or name.endswith(f".{domain}")
+
+
+def _split_port(rule: str) -> tuple[str, str]:
+    """`host:port`, `[address]:port`; an address with several colons and no brackets has no port."""
+    if rule.startswith("["):
+        address, _, rest = rule[1:].partition("]")
+        return address, rest.removeprefix(":")
+    host, colon, port = rule.rpartition(":")
+    return (host, port) if colon and ":" not in host else (rule, "")
 
 
 def _parse(url: str, variable: str) -> Proxy:
     parts = urlsplit(url if "://" in url else f"http://{url}")
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
     try:
-        is_usable = parts.scheme == "http" and bool(parts.hostname) and (parts.port or 80) > 0
+        is_usable = parts.scheme in _PORTS and bool(parts.hostname) and (parts.port or 80) > 0
     except ValueError:  # a port that is no number
         is_usable = False
     if not is_usable:
         raise HostsConfigError(
-            f"{variable}: {redact_url(url)!r} cannot be used as a proxy: want http://[user:password@]host[:port]"
+            f"{variable}: {redact_url(url)!r} cannot be used as a proxy: "
+            "want http://[user:password@]host[:port], or https, socks5 or socks5h instead of http"
         )
-    authorization = ""
-    if parts.username is not None:
-        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-        authorization = f"Basic {base64.b64encode(pair).decode()}"
-    return Proxy(host=parts.netloc.rpartition("@")[2], authorization=Secret(authorization))
+    proxy = Proxy(
+        host=parts.netloc.rpartition("@")[2], scheme=parts.scheme, user=Secret(user), password=Secret(password)
+    )
+    if proxy.is_socks and max(len(user.encode()), len(password.encode())) > _MAX_SOCKS_LOGIN_BYTES:
+        raise HostsConfigError(f"{variable}: user and password of a SOCKS proxy have at most 255 bytes each")
+    return proxy

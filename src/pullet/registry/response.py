@@ -11,7 +11,7 @@ from typing import Final, Self
 from pullet.kit.worker_threads import StopFlag
 from pullet.oci.distribution import parse_rate_limit
 from pullet.registry.connections import Connection, Connections
-from pullet.registry.dial import DialTarget, os_text
+from pullet.registry.dial_target import DialTarget, os_text
 from pullet.registry.errors import ContentMismatchError, RegistryUnavailableError
 
 MAX_DRAINED_BYTES: Final = 64 * 1024

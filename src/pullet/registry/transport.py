@@ -26,7 +26,7 @@ from pullet.kit.worker_threads import StopFlag, StoppedError
 from pullet.oci import distribution
 from pullet.registry.auth import Authorizer, Credential, TokenRequest
 from pullet.registry.connections import Connections
-from pullet.registry.dial import DialTarget, os_text
+from pullet.registry.dial_target import DialTarget, os_text
 from pullet.registry.endpoint import Endpoint, TlsSettings
 from pullet.registry.errors import (
     DeniedError,
@@ -282,7 +282,8 @@ class Transport:
         forget = stop.on_stop(connection.abort)
         parts = urlsplit(target.url)
         path = f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
-        if target.proxy is not None and target.scheme == "http":  # no tunnel: the proxy wants the whole URL
+        if target.proxy is not None and not target.proxy.is_socks and target.scheme == "http":
+            # no tunnel: the proxy wants the whole URL
             path = f"http://{target.host}{path}"
             if target.proxy.authorization:
                 headers = {**headers, "Proxy-Authorization": target.proxy.authorization.reveal()}

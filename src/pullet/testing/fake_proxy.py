@@ -11,11 +11,12 @@ import base64
 import http.client
 import select
 import socket
+import ssl
 import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 _HOP_HEADERS: Final = frozenset({"proxy-authorization", "connection", "keep-alive", "proxy-connection"})
@@ -25,19 +26,34 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = True
 
-    def __init__(self, proxy: FakeProxy) -> None:
-        self.proxy = proxy
+    def __init__(self, proxy: FakeProxy, tls: ssl.SSLContext | None) -> None:
+        self.proxy, self._tls = proxy, tls
         super().__init__(("127.0.0.1", 0), _Handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        stream, address = super().get_request()
+        if self._tls is not None:  # the handshake is made by the first read, on the handler's own thread
+            stream = self._tls.wrap_socket(stream, server_side=True, do_handshake_on_connect=False)
+        return stream, address
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who does not trust the certificate goes away."""
 
 
 class FakeProxy:
     """A proxy on a free port of 127.0.0.1. Thread-safe; a context manager.
 
     `routes` says where `host:port` really is, so that names need not resolve; others are taken as they are. With
-    `user` it answers 407 to whoever shows another name and password.
+    `user` it answers 407 to whoever shows another name and password. With `tls` it is spoken to in TLS.
     """
 
-    def __init__(self, *, routes: Mapping[str, str] | None = None, user: tuple[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        routes: Mapping[str, str] | None = None,
+        user: tuple[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._routes = dict(routes or {})
         self._authorization = ""
         if user is not None:
@@ -45,7 +61,7 @@ class FakeProxy:
         self._lock = threading.Lock()
         self._log: list[str] = []
         self.closing = threading.Event()
-        self._server = _Server(self)
+        self._server = _Server(self, tls)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="fake-proxy")
 
     def __enter__(self) -> Self:
@@ -84,8 +100,27 @@ class FakeProxy:
 
     def route(self, target: str) -> tuple[str, int]:
         """Where `host:port` really is."""
-        parts = urlsplit(f"//{self._routes.get(target, target)}")
-        return parts.hostname or "", parts.port or 80
+        return route(self._routes, target)
+
+
+def route(routes: Mapping[str, str], target: str) -> tuple[str, int]:
+    """Where `host:port` really is."""
+    parts = urlsplit(f"//{routes.get(target, target)}")
+    return parts.hostname or "", parts.port or 80
+
+
+def shuttle(near: socket.socket, far: socket.socket, closing: threading.Event) -> None:
+    """Carry bytes both ways until one side ends or `closing` is set."""
+    other = {near: far, far: near}
+    while not closing.is_set():
+        for ready in select.select(list(other), [], [], 0.05)[0]:
+            while True:
+                data = ready.recv(64 * 1024)
+                if not data:
+                    return
+                other[ready].sendall(data)
+                if not (isinstance(ready, ssl.SSLSocket) and ready.pending()):
+                    break
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -114,16 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
         with socket.create_connection(self.server.proxy.route(self.path), timeout=10) as far:
             self.send_response_only(200, "Connection established")
             self.end_headers()
-            self._shuttle(far)
-
-    def _shuttle(self, far: socket.socket) -> None:
-        other = {self.connection: far, far: self.connection}
-        while not self.server.proxy.closing.is_set():
-            for ready in select.select(list(other), [], [], 0.05)[0]:
-                data = ready.recv(64 * 1024)
-                if not data:
-                    return
-                other[ready].sendall(data)
+            shuttle(self.connection, far, self.server.proxy.closing)
 
     def do_GET(self) -> None:
         self._forward()

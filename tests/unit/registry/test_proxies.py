@@ -62,6 +62,16 @@ class TestWhichProxy:
             ("10.0.0.0/8", HOST, True),
             ("", HOST, True),
             (",", HOST, True),
+            ("example.com:443", HOST, False),
+            ("example.com:8443", HOST, True),
+            ("*.example.com:443", HOST, False),
+            ("*example.com", HOST, True),
+            ("fd00::1", "[fd00::1]:5000", False),
+            ("[fd00::1]:443", "[fd00::1]:5000", True),
+            ("[fd00::1]:5000", "[fd00::1]:5000", False),
+            ("1.2.3", "1.2.3.4", True),
+            ("3.4", "1.2.3.4", False),  # a suffix like any other, as in Go
+            (":5000", f"{HOST}:5000", True),
         ],
     )
     def test_exceptions(self, no_proxy: str, host: str, is_proxied: bool) -> None:
@@ -76,8 +86,25 @@ class TestWhichProxy:
         assert "bWU6" not in repr(proxy)
 
     @pytest.mark.parametrize(
-        "url", ["socks5://me:s3cret@proxy:1080", "https://me:s3cret@proxy", "http://", "http://a:b"]
+        ("url", "scheme", "port"),
+        [
+            ("http://proxy", "http", 80),
+            ("https://proxy", "https", 443),
+            ("socks5://proxy", "socks5", 1080),
+            ("socks5h://proxy:9", "socks5h", 9),
+        ],
     )
+    def test_kinds(self, url: str, scheme: str, port: int) -> None:
+        proxy = ProxySettings(https=Secret(url)).proxy_for("https", HOST)
+        assert proxy is not None
+        assert (proxy.scheme, proxy.port, proxy.is_socks) == (scheme, port, scheme.startswith("socks"))
+
+    def test_a_socks_login_that_does_not_fit(self) -> None:
+        with pytest.raises(HostsConfigError, match="at most 255 bytes") as caught:
+            ProxySettings(https=Secret(f"socks5://me:{'x' * 256}@proxy")).proxy_for("https", HOST)
+        assert "xxx" not in str(caught.value)
+
+    @pytest.mark.parametrize("url", ["socks4://me:s3cret@proxy:1080", "ftp://me:s3cret@proxy", "http://", "http://a:b"])
     def test_what_is_no_proxy(self, url: str) -> None:
         with pytest.raises(HostsConfigError, match=r"HTTPS_PROXY: .* cannot be used as a proxy") as caught:
             ProxySettings(https=Secret(url)).proxy_for("https", HOST)
