@@ -65,7 +65,7 @@ def described(text: str, names: Mapping[str, str]) -> list[str]:
     for pattern, word in _DESCRIBED:
         text = pattern.sub(word, text)
     text = re.sub(r"^Events:.*?(?=^Name:|\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
-    lines = [re.sub(r"(?<=\S) {2,}", "  ", line.rstrip()) for line in normalise(text, names).splitlines()]
+    lines = [re.sub(r"(?<=\S) {2,}|^ {8,}", "  ", line.rstrip()) for line in normalise(text, names).splitlines()]
     return [line for line in lines if line and not line.startswith("Service Account:")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,11 @@ class Replay:
     def logs(self, pod: str) -> None:
         """`kubectl logs`, whose output is compared."""
         self.ask("logs", pod)
+
+    def describes(self, pod: str, pattern: str) -> None:
+        """`kubectl describe pod` shows a line like `pattern`, alignment aside."""
+        text = self._stage.pullet.kubectl("describe", "pod", pod, namespace=self.namespace).ok()
+        assert re.search(pattern, re.sub(r" {2,}", "  ", text)), f"no {pattern!r} in\n{text}"
 
     def columns(self, **columns: str) -> None:
         """`kubectl get pods` with columns made from JSON paths."""

@@ -67,6 +67,11 @@ def _never(replay: Replay) -> None:
     replay.apply(1)
     replay.wait_status("nginx-never-present", "Running")
     replay.wait_count("nginx-never-absent", "Error: ErrImageNeverPull", MOST_TIMES)
+    for reason, message in (
+        ("ErrImageNeverPull", 'Container image "nginx:1.16" is not present with pull policy of Never'),
+        ("Failed", "Error: ErrImageNeverPull"),
+    ):
+        replay.describes("nginx-never-absent", rf"Warning  {reason}  \S+ \(x[45] over \S+\)  kubelet  {message}\n")
     replay.preload("nginx:1.16")
     replay.wait_running()
 

@@ -96,6 +96,12 @@ def test_the_transcript_of_1_28() -> None:
     assert text == 'Successfully pulled image "tomcat:8.0" in 40.129798231s (40.129811976s including waiting)'
 
 
+@pytest.mark.parametrize("version", ["1.23", "1.28", "1.36"])
+def test_never_reads_the_same_in_every_release(version: str) -> None:
+    text = 'Container image "nginx:1.17.5" is not present with pull policy of Never'
+    assert Wording(version).never_pull("nginx:1.17.5") == text
+
+
 @pytest.mark.parametrize(
     ("version", "created", "started"),
     [
