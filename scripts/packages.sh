@@ -16,6 +16,7 @@ need mkfs.ext4 e2fsprogs
 need busybox busybox-static
 [ -x /usr/lib/cni/bridge ] || [ -x /opt/cni/bin/bridge ] || missing="$missing containernetworking-plugins"
 if [ "${1:-}" = tests ]; then
+    need crun crun
     need skopeo skopeo
     need podman podman
     need umoci umoci

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import subprocess
 import tempfile
 import threading
@@ -82,11 +81,6 @@ def run(*command: str) -> str:
     return done.stdout
 
 
-def needs(program: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
-
-
-@needs("skopeo")
 def test_skopeo_in_and_out(registry: Running, tmp_path: Path) -> None:
     image = build_image([file_layer({"a": "1" * 100_000}), zstd_layer({"b": "2"})])
     archive = tmp_path / "image.tar"
@@ -105,7 +99,6 @@ def test_skopeo_in_and_out(registry: Running, tmp_path: Path) -> None:
     assert subprocess.run(gone, capture_output=True, check=False).returncode != 0
 
 
-@needs("skopeo")
 def test_skopeo_copies_every_platform_of_an_index(registry: Running, tmp_path: Path) -> None:
     index = build_index([tiny_image(name, platform=parse_platform(name)) for name in ("amd64", "arm64")])
     push_image(registry.url, "team/app", "1", index)
@@ -114,7 +107,6 @@ def test_skopeo_copies_every_platform_of_an_index(registry: Running, tmp_path: P
     assert (tmp_path / "out" / "manifest.json").read_bytes() == index.raw
 
 
-@needs("podman")
 def test_podman_push_and_pull(registry: Running, tmp_path: Path) -> None:
     archive = tmp_path / "image.tar"
     archive.write_bytes(oci_archive({"docker.io/library/app:1": tiny_image(layers=3)}))
