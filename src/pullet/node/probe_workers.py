@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -121,6 +121,8 @@ class ProbeManager:
     def _begin(self, worker: _Worker, container: ContainerRuntimeStatus) -> None:
         worker.container_id = container.id
         worker.state = ProbeState.initial(worker.type)
+        if _was_good(worker, container.id):
+            worker.state = replace(worker.state, verdict=ProbeResult.SUCCESS)
         self._on_change(worker.pod.uid)
 
     async def _tick(self, worker: _Worker, status: PodRuntimeStatus, container: ContainerRuntimeStatus | None) -> None:
@@ -167,6 +169,19 @@ class ProbeManager:
             and startup.container_id == worker.container_id
             and startup.state.verdict is ProbeResult.SUCCESS
         )
+
+
+def _was_good(worker: _Worker, container_id: str) -> bool:
+    """Whether an earlier run of the node told that about this very container: a restart changes nobody's status.
+
+    Source: kubernetes KEP-4781.
+    """
+    told = {ProbeType.READINESS: "ready", ProbeType.STARTUP: "started"}.get(worker.type)
+    status = worker.pod.status
+    statuses = (*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ()))
+    return told is not None and any(
+        str(each.get("containerID")).endswith(f"://{container_id}") and each.get(told) is True for each in statuses
+    )
 
 
 def _probes(pod: PodView) -> Iterator[tuple[ContainerView, ProbeType, ProbeView]]:

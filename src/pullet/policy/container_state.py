@@ -129,7 +129,7 @@ def _container_status(
         if "terminated" in result["state"]:
             result["lastState"] = result["state"]
         result["state"] = {"waiting": {"reason": failure.reason, "message": failure.message}}
-    _judge_probes(container, result, latest, probes)
+    _judge_probes(container, result, latest, probes, old)
     return _in_api_order(result)
 
 
@@ -217,7 +217,11 @@ def _state_of(status: ContainerRuntimeStatus, runtime_name: str) -> JsonObject:
 
 
 def _judge_probes(
-    container: ContainerView, result: JsonObject, latest: ContainerRuntimeStatus | None, probes: ProbeVerdicts
+    container: ContainerView,
+    result: JsonObject,
+    latest: ContainerRuntimeStatus | None,
+    probes: ProbeVerdicts,
+    old: Mapping[str, Any] | None,
 ) -> None:
     if container.kind is ContainerKind.EPHEMERAL:
         result["ready"] = False  # nobody waits for it
@@ -229,13 +233,16 @@ def _judge_probes(
         result["ready"] = ended is not None and ended.get("exitCode") == 0
         result["started"] = is_running
         return
-    is_started = is_running and (
-        container.startup_probe is None or probes.startup.get(container_id) is ProbeResult.SUCCESS
-    )
+    is_same = old is not None and old.get("containerID") == result.get("containerID")
+
+    def is_good(verdicts: Mapping[str, ProbeResult], field: str) -> bool:
+        """What the probe found; before it was tried in this run of the node, what was told of this very container."""
+        verdict = verdicts.get(container_id)
+        return verdict is ProbeResult.SUCCESS if verdict is not None else bool(is_same and (old or {}).get(field))
+
+    is_started = is_running and (container.startup_probe is None or is_good(probes.startup, "started"))
     result["started"] = is_started
-    result["ready"] = is_started and (
-        container.readiness_probe is None or probes.readiness.get(container_id) is ProbeResult.SUCCESS
-    )
+    result["ready"] = is_started and (container.readiness_probe is None or is_good(probes.readiness, "ready"))
 
 
 def _resources(container: ContainerView) -> JsonObject:

@@ -146,3 +146,24 @@ async def test_a_mounted_token_is_renewed_in_time(world: World) -> None:
         assert await world.read(where) == first
         await world.clock.advance(90)  # beyond four fifths of its life
         assert await world.read(where) != first
+
+
+async def test_a_restarted_node_changes_nobodys_readiness(world: World) -> None:
+    world.images.load("nginx:1.17.1")
+    probes = {
+        "startupProbe": {"exec": {"command": ["started"]}, "periodSeconds": 1},
+        "readinessProbe": {"exec": {"command": ["ready"]}, "periodSeconds": 10, "failureThreshold": 2},
+    }
+    async with world.running():
+        await world.apply("p", container("c", "nginx:1.17.1", **probes))
+        await world.clock.advance(15)
+        assert world.status("p")["containerStatuses"][0]["ready"]
+    before = len(world.api.history)
+    world.runtime.on_exec = lambda _id, command: ExecSyncResponse(b"", b"", 1)
+    async with world.running():
+        await world.clock.advance(5)
+        (one,) = world.status("p")["containerStatuses"]
+        assert (one["ready"], one["started"], one["restartCount"]) == (True, True, 0)
+        assert not any(plural == "pods" for _, _, plural, _ in world.api.history[before:])
+        await world.clock.advance(10)  # the second failure in a row counts
+        assert not world.status("p")["containerStatuses"][0]["ready"]
