@@ -59,6 +59,35 @@ async def test_namespaces_get_their_account_and_authority(cluster: ControlPlane)
     await cluster.until("the account to be made again", is_back)
 
 
+async def test_a_namespace_tells_what_it_still_waits_for(cluster: ControlPlane) -> None:
+    body: JsonObject = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}}
+    await cluster.client.create(NAMESPACES, None, body)
+    held = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "held", "finalizers": ["example.com/hold"]}}
+    await cluster.client.create(CONFIGMAPS, "team", held)
+    await cluster.client.delete(NAMESPACES, None, "team")
+
+    async def told() -> dict[str, str]:
+        status = (await cluster.client.get(NAMESPACES, None, "team")).get("status") or {}
+        return {each["type"]: each["message"] for each in status.get("conditions") or () if each["status"] == "True"}
+
+    await cluster.until("the conditions", told)
+    assert await told() == {
+        "NamespaceContentRemaining": "Some resources are remaining: configmaps. has 1 resource instances",
+        "NamespaceFinalizersRemaining": "Some content in the namespace has finalizers remaining: example.com/hold in 1 "
+        "resource instances",
+    }
+    await cluster.client.patch(CONFIGMAPS, "team", "held", {"metadata": {"finalizers": None}})
+
+    async def is_gone() -> bool:
+        try:
+            await cluster.client.get(NAMESPACES, None, "team")
+        except NotFoundError:
+            return True
+        return False
+
+    await cluster.until("the namespace to go", is_gone)
+
+
 async def test_a_deleted_namespace_takes_everything_with_it(cluster: ControlPlane) -> None:
     await cluster.add_node()
     await cluster.client.create(

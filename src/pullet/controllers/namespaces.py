@@ -1,18 +1,21 @@
-"""Finishes the deletion of namespaces: delete what is inside, wait until it is gone, take off the finalizer.
+"""Finishes the deletion of namespaces: delete what is inside, tell what is left, take off the finalizer at the end.
 
 Source: kubernetes pkg/controller/namespace/deletion/namespaced_resources_deleter.go.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pullet.base.jsonvalue import JsonObject
 from pullet.controllers.informers import Informers
 from pullet.controllers.reconciler import Reconciler, Source, same_key
 from pullet.kit.clock import Clock
-from pullet.kube.meta import is_deleting, name_of
+from pullet.kube.meta import format_time, is_deleting, name_of
 from pullet.kube.scheme import NAMESPACES, RESOURCES, Resource
 from pullet.kubeclient.client import ApiClient
 from pullet.kubeclient.object_cache import Key
+from pullet.policy.namespace_conditions import termination_conditions
 
 _FINALIZER = "kubernetes"
 _RETRY_SECONDS = 0.2
@@ -27,6 +30,7 @@ class NamespacesController:
 
     def __init__(self, *, client: ApiClient, informers: Informers, clock: Clock) -> None:
         self._client = client
+        self._clock = clock
         self._namespaces = informers.of(NAMESPACES)
         self._tries: dict[str, int] = {}
         self._reconciler = Reconciler(
@@ -50,7 +54,9 @@ class NamespacesController:
         finalizers = (namespace.get("spec") or {}).get("finalizers") or []
         if _FINALIZER not in finalizers:
             return None
-        if await self._delete_contents(name_of(namespace)):
+        left = await self._delete_contents(name_of(namespace))
+        if left:
+            await self._tell(namespace, left)
             tries = self._tries.get(key[1], 0)
             self._tries[key[1]] = tries + 1
             return min(_RETRY_SECONDS * (1 << min(tries, 8)), _RETRY_LIMIT_SECONDS)
@@ -60,14 +66,21 @@ class NamespacesController:
         await self._client.update(NAMESPACES, None, finalized, subresource="finalize")
         return None
 
-    async def _delete_contents(self, namespace: str) -> bool:
-        """Ask for the deletion of everything; whether something is still there."""
-        is_left = False
+    async def _delete_contents(self, namespace: str) -> dict[Resource, Sequence[JsonObject]]:
+        """Ask for the deletion of everything; what is still there."""
+        left: dict[Resource, Sequence[JsonObject]] = {}
         for resource in CONTENTS:
-            if await self._has_any(resource, namespace):
+            if (await self._client.list_page(resource, namespace, limit=1)).items:
                 await self._client.delete_collection(resource, namespace)
-                is_left = await self._has_any(resource, namespace) or is_left
-        return is_left
+                items = (await self._client.list(resource, namespace)).items
+                if items:
+                    left[resource] = items
+        return left
 
-    async def _has_any(self, resource: Resource, namespace: str) -> bool:
-        return bool((await self._client.list_page(resource, namespace, limit=1)).items)
+    async def _tell(self, namespace: JsonObject, left: dict[Resource, Sequence[JsonObject]]) -> None:
+        """Write what the namespace still waits for into its status."""
+        before = (namespace.get("status") or {}).get("conditions") or []
+        conditions = termination_conditions(left, before, format_time(self._clock.now()))
+        if conditions != before:
+            patch: JsonObject = {"status": {"conditions": conditions}}
+            await self._client.patch(NAMESPACES, None, name_of(namespace), patch, subresource="status")
