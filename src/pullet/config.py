@@ -10,13 +10,14 @@ import ipaddress
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from pullet.base.errors import UsageError
-from pullet.node.settings import NodeSettings
-from pullet.node.settings import load_settings as load_node_settings
+
+if TYPE_CHECKING:  # the kubelet's fields cost a command that needs none of them 5 ms
+    from pullet.node.settings import NodeSettings
 
 DEFAULTS = "default"
 
@@ -84,6 +85,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
         Raises:
             ConfigurationInvalidError: unknown field, wrong type or a broken rule.
         """
+        from pullet.node.settings import load_settings as load_node_settings  # here: see above
+
         return load_node_settings({"kubernetesVersion": self.kubernetes_version, **self.kubelet})
 
 
@@ -100,7 +103,8 @@ def load_settings(config_file: Path | None, flags: Mapping[str, Any]) -> Setting
     except msgspec.ValidationError as error:
         where = f"{config_file}: " if config_file is not None else ""
         raise UsageError(f"{where}invalid configuration: {error}") from error
-    settings.node_settings()
+    if settings.kubelet or "kubernetesVersion" in values:  # defaults need no check
+        settings.node_settings()
     try:
         _ = ipaddress.ip_address(settings.listen_address)
     except ValueError as error:

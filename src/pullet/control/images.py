@@ -24,7 +24,6 @@ from pullet.cri.services import ImageService
 from pullet.kit.clock import Clock
 from pullet.kit.tasks import one_error
 from pullet.oci.reference import Reference, apply_default_tag, parse_normalized
-from pullet.policy.wording import aggregate_errors
 
 PROGRESS_INTERVAL_SECONDS = 0.1
 
@@ -151,6 +150,8 @@ class NodeImages:
 
 def _as_one(errors: Sequence[CriError]) -> CriError:
     """The failures of all credentials, worded as the kubelet words them; cause and next step are the last one's."""
+    from pullet.policy.wording import aggregate_errors  # here: a pull that succeeds should not pay for it
+
     last = errors[-1]
     text = aggregate_errors(str(error) for error in errors)
     return last if text == str(last) else CriError(text, cause=last.cause, next_step=last.next_step)
