@@ -407,6 +407,8 @@ _GO_VALUES = {
     "object": "map[string]interface {}",
 }  # fmt: skip
 
+_GO_BASIC_KINDS = frozenset({"bool", "string", "int", "int32", "int64", "float64"})
+
 
 def _converter_text(value: Any, go_type: str) -> str:
     """What Go's converter of maps says of `value` where a `go_type` should be.
@@ -421,7 +423,10 @@ def _converter_text(value: Any, go_type: str) -> str:
         return f"cannot restore slice from {kind}"
     if go_type.startswith("v1.") and go_type not in _GO_TYPES.values():
         return f"cannot restore struct from: {kind}"
-    return f"cannot convert {have} to {go_type}"
+    basic = go_type if go_type in _GO_BASIC_KINDS else "string"  # the named types are all strings
+    if (have == "int64" and basic != "bool") or (have == "float64" and basic not in ("bool", "string")):
+        return f"cannot convert {have} to {go_type}"  # what Go's reflection converts, but JSON does not
+    return f"unrecognized type: {basic}"
 
 
 def _zero(schema: Schema) -> Any:
