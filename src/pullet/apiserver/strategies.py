@@ -22,6 +22,7 @@ from pullet.policy import (
     object_validation,
     pod_defaulting,
     pod_validation,
+    service_validation,
     webhook_validation,
     workload_validation,
 )
@@ -82,7 +83,7 @@ STRATEGIES: dict[str, Strategy] = {
     scheme.NODES.storage_key: Strategy(default=object_defaulting.default_node),
     scheme.SERVICES.storage_key: Strategy(
         default=object_defaulting.default_service,
-        validate=object_validation.validate_service,
+        validate=service_validation.validate_service,
         name_problems=dns_label_problems,
         returns_deleted=True,
     ),

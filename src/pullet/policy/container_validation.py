@@ -10,7 +10,7 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from pullet.kube.field_error import FieldError, duplicate, invalid, not_found, not_supported, required
-from pullet.kube.meta import dns_label_problems
+from pullet.kube.meta import dns_label_problems, port_name_problems
 from pullet.kube.quantity import parse_quantity
 from pullet.policy.pod_settings_validation import validate_seccomp
 
@@ -18,7 +18,6 @@ PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 SCHEMES = ("HTTP", "HTTPS")
 PROTOCOLS = ("SCTP", "TCP", "UDP")
 _ENV_NAME = re.compile(r"[ -<>-~]+")
-_PORT_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _PORT_TEXT = "must be between 1 and 65535, inclusive"
 
 
@@ -66,15 +65,9 @@ def _validate_ports(container: Mapping[str, Any], path: str) -> list[FieldError]
         here = f"{path}.ports[{index}]"
         name = port.get("name") or ""
         if name:
-            if len(name) > 15:
-                errors.append(invalid(f"{here}.name", name, "must be no more than 15 characters"))
-            elif not _PORT_NAME.fullmatch(name):
-                errors.append(
-                    invalid(
-                        f"{here}.name", name, "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"
-                    )
-                )
-            elif name in names:
+            problems = port_name_problems(name)
+            errors += [invalid(f"{here}.name", name, text) for text in problems]
+            if not problems and name in names:
                 errors.append(duplicate(f"{here}.name", name))
             names.add(name)
         number = port.get("containerPort") or 0

@@ -12,10 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
-from pullet.kube.field_error import FieldError, forbidden, invalid, not_supported, quote, required, too_long
+from pullet.kube.field_error import FieldError, forbidden, invalid, quote, required, too_long
 from pullet.kube.meta import (
     dns_label_problems,
-    dns_subdomain_problems,
     label_value_problems,
     qualified_name_problems,
 )
@@ -29,6 +28,11 @@ _CONFIG_KEY_TEXT = (
 )
 IMMUTABLE_TEXT = "field is immutable"
 IMMUTABLE_SET_TEXT = "field is immutable when `immutable` is set"
+_REQUIRED_KEYS = {
+    "kubernetes.io/tls": ("tls.crt", "tls.key"),
+    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+}
+_ACCOUNT_ANNOTATION = "kubernetes.io/service-account.name"
 _SECRET_KEYS = {
     "kubernetes.io/dockerconfigjson": ".dockerconfigjson",
     "kubernetes.io/dockercfg": ".dockercfg",
@@ -91,6 +95,11 @@ def _validate_maps(meta: Mapping[str, Any]) -> list[FieldError]:
             if not owner.get(field):
                 path = f"metadata.ownerReferences[{index}].{field}"
                 errors.append(invalid(path, owner.get(field) or "", f"{_WORDS.get(field, field)} must not be empty"))
+    controllers = [owner for owner in meta.get("ownerReferences") or () if owner.get("controller")]
+    if len(controllers) > 1:
+        first, second = (f"{owner.get('kind')}/{owner.get('name')}" for owner in controllers[:2])
+        text = 'Only one reference can have Controller set to true. Found "true" in references for'
+        errors.append(invalid("metadata.ownerReferences", meta["ownerReferences"], f"{text} {first} and {second}"))
     return errors
 
 
@@ -128,8 +137,11 @@ def validate_secret(secret: JsonObject) -> list[FieldError]:
             errors += _validate_docker_config(data[wanted], f"data[{wanted}]")
     if kind == "kubernetes.io/basic-auth" and not ("username" in data or "password" in data):
         errors += [required("data[username]"), required("data[password]")]
-    if kind == "kubernetes.io/tls":
-        errors += [required(f"data[{name}]") for name in ("tls.crt", "tls.key") if name not in data]
+    errors += [required(f"data[{name}]") for name in _REQUIRED_KEYS.get(kind, ()) if name not in data]
+    if kind == "kubernetes.io/service-account-token":
+        annotations = secret["metadata"].get("annotations") or {}
+        if not annotations.get(_ACCOUNT_ANNOTATION):
+            errors.append(required(f"metadata.annotations[{_ACCOUNT_ANNOTATION}]"))
     return errors
 
 
@@ -190,30 +202,3 @@ def validate_event(event: JsonObject) -> list[FieldError]:
     if not about and namespace not in ("default", "kube-system"):
         return [invalid("involvedObject.namespace", about, "does not match event.namespace")]
     return []
-
-
-def validate_service(service: JsonObject) -> list[FieldError]:
-    """Type, ports."""
-    spec = service.get("spec") or {}
-    errors: list[FieldError] = []
-    types = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
-    if spec.get("type") not in types:
-        errors.append(not_supported("spec.type", spec.get("type"), types))
-    ports = spec.get("ports") or []
-    if not ports and spec.get("type") != "ExternalName" and spec.get("clusterIP") != "None":
-        errors.append(required("spec.ports"))
-    for index, port in enumerate(ports):
-        number = port.get("port") or 0
-        if not 0 < number < 65536:
-            errors.append(invalid(f"spec.ports[{index}].port", number, "must be between 1 and 65535, inclusive"))
-        if not port.get("name"):
-            if len(ports) > 1:
-                errors.append(required(f"spec.ports[{index}].name"))
-        else:
-            errors += [
-                invalid(f"spec.ports[{index}].name", port["name"], text) for text in dns_label_problems(port["name"])
-            ]
-    external = spec.get("externalName")
-    if external:
-        errors += [invalid("spec.externalName", external, text) for text in dns_subdomain_problems(external)]
-    return errors
