@@ -101,6 +101,7 @@ def seen(store: Store, blob: LayerBlob) -> dict[str, Line] | str:
 @example(entries=[("file", "a/b", "one"), ("link", "c", "a/b"), ("file", "a", "two"), ("link", "a", "c")])
 @example(entries=[("file", "a/b/c", "one"), ("file", "a/b", "one"), ("directory", "a/b", ""), ("file", "a/b/c", "two")])
 @example(entries=[("sparse", "a", ""), ("file", "a/b", "one"), ("symlink", "a", "b"), ("file", "a/c", "two")])
+@example(entries=[("symlink", "a", ".."), ("file", "a/b", ""), ("directory", "a", ""), ("directory", "a/b", "")])
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_same_tree_and_the_tar_back(stores: list[Store], entries: list[Entry]) -> None:
     blob = gzipped(write(entries))

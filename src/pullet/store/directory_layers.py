@@ -33,10 +33,10 @@ class DirectoryLayers:
 
     form = LayerForm.DIRECTORY
 
-    def __init__(self, root: Path, limits: UnpackLimits) -> None:
+    def __init__(self, root: Path, limits: UnpackLimits, *, userxattr: bool = False) -> None:
         self.root = root / "trees"
         self._temporary = self.root / "tmp"
-        self._limits = limits
+        self._limits, self._userxattr = limits, userxattr
         self._numbers = itertools.count(1)
         self._temporary.mkdir(parents=True, exist_ok=True)
         (self.root / "sha256").mkdir(exist_ok=True)
@@ -47,7 +47,8 @@ class DirectoryLayers:
 
     def start(self, compressed_bytes: int) -> DirectoryLayerWriter:
         """An empty tree in the temporary directory."""
-        return DirectoryLayerWriter(self._temporary / f"{os.getpid()}.{next(self._numbers)}", self, self._limits)
+        path = self._temporary / f"{os.getpid()}.{next(self._numbers)}"
+        return DirectoryLayerWriter(path, self, self._limits, userxattr=self._userxattr)
 
     def open_tar(self, layer: Layer) -> RecordedTar:
         """The tar, put together from the record and the files."""
@@ -95,11 +96,11 @@ class DirectoryLayers:
 class DirectoryLayerWriter:
     """One tree being extracted."""
 
-    def __init__(self, path: Path, layers: DirectoryLayers, limits: UnpackLimits) -> None:
+    def __init__(self, path: Path, layers: DirectoryLayers, limits: UnpackLimits, *, userxattr: bool) -> None:
         self._path, self._layers = path, layers
         self._tar_bytes = 0
         path.mkdir(mode=0o755)
-        self._extractor = TreeExtractor(path, limits)
+        self._extractor = TreeExtractor(path, limits, userxattr=userxattr)
 
     def write(self, data: bytes) -> None:
         """The tar is not kept."""

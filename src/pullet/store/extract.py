@@ -7,11 +7,13 @@ What the sequence of entries means to overlayfs is the same as in `layer_tree`.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +38,7 @@ _NODE_BITS: Final = {
 class TreeExtractor:
     """A TarSink that makes `root`/tree and a record of the tar. Feed it through `walk`, then `finish` and `seal`."""
 
-    def __init__(self, root: Path, limits: UnpackLimits, *, overlay_prefix: str = "trusted.overlay.") -> None:
+    def __init__(self, root: Path, limits: UnpackLimits, *, userxattr: bool = False) -> None:
         self._walker = TarWalker(self, limits)
         (root / TREE).mkdir(mode=0o755)
         self._recorder = TarRecorder(root)
@@ -45,8 +47,8 @@ class TreeExtractor:
         self._directories = DirectoryCache(
             self._root_fd, on_made=self._note_implied, take_away=self._recorder.take_away
         )
-        self._opaque = f"{overlay_prefix}opaque"
-        self._origin = f"{overlay_prefix}origin"
+        prefix = "user.overlay." if userxattr else "trusted.overlay."
+        self._opaque, self._origin, self._userxattr = f"{prefix}opaque", f"{prefix}origin", userxattr
         self._umask = _read_umask()
         self._metadata: dict[bytes, tuple[int, int]] = {}  # of directories: nanoseconds, mode; set last
         self._implied: set[bytes] = set()
@@ -131,6 +133,19 @@ class TreeExtractor:
 
     def add(self, member: TarMember) -> None:
         """Any member."""
+        if not self._userxattr:
+            self._add(member)
+        elif member.type not in {tar_stream.CHARACTER, tar_stream.BLOCK_DEVICE}:  # which only root of the machine makes
+            kept = {name: value for name, value in member.xattrs.items() if not name.startswith(b"trusted.")}
+            try:
+                self._add(replace(member, xattrs=kept))
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                rule = f"its owner {member.uid}:{member.gid} is not mapped in this user namespace (unshare --map-auto)"
+                raise LayerEntryError(member.path, rule) from error
+
+    def _add(self, member: TarMember) -> None:
         path = member.path
         if len(path) > 4095 or len(path.rpartition(b"/")[2]) > 255:
             raise LayerEntryError(path, "a name longer than 255 or a path longer than 4095 bytes")
@@ -166,7 +181,7 @@ class TreeExtractor:
         try:
             if member.uid or member.gid:
                 os.fchown(descriptor, member.uid, member.gid)
-            if mode & (self._umask | 0o7000):
+            if mode & (self._umask | stat.S_ISVTX):
                 os.fchmod(descriptor, mode)
             if member.sparse is not None:
                 os.ftruncate(descriptor, member.size)
@@ -193,7 +208,9 @@ class TreeExtractor:
             at += written
             file.advance(written)
         self._file = None
-        for key, value in file.member.xattrs.items():  # last: writing takes capabilities away
+        if file.member.mode & (stat.S_ISUID | stat.S_ISGID):  # last: writing takes these away, as it does capabilities
+            os.fchmod(file.descriptor, file.member.mode)
+        for key, value in file.member.xattrs.items():
             _set_xattr(file.descriptor, key, value, file.member.path)
         os.utime(file.descriptor, ns=(file.moment, file.moment))
         os.close(file.descriptor)
@@ -223,12 +240,11 @@ class TreeExtractor:
         """Symbolic links, devices, fifos."""
         if member.type == tar_stream.CHARACTER and member.major == member.minor == 0:
             return  # overlayfs would take it for a whiteout; the device does not exist
-        self._take_away(real)
-        if member.type == tar_stream.SYMLINK:
-            os.symlink(member.link, name, dir_fd=parent)
-            self._directories.forget()  # a link may now be on the way of a directory looked up before
-        else:
-            os.mknod(name, _NODE_BITS[member.type] | 0o600, os.makedev(member.major, member.minor), dir_fd=parent)
+        try:
+            _make_other(parent, name, member)
+        except FileExistsError:
+            self._take_away(real)
+            _make_other(parent, name, member)
         os.chown(name, member.uid, member.gid, dir_fd=parent, follow_symlinks=False)
         if member.type != tar_stream.SYMLINK:
             os.chmod(name, member.mode, dir_fd=parent)  # no link: it was made a moment ago
@@ -330,8 +346,8 @@ class TreeExtractor:
     def _take_away(self, real: bytes) -> None:
         """Remove what is there, with all below it."""
         self._recorder.take_away(real)
-        if real in self._metadata:  # a directory
-            self._directories.forget()
+        self._directories.forget()  # a directory, or a link on the way to one
+        if real in self._metadata:
             prefix = real + b"/"
             for known in (self._metadata, self._late):
                 for path in [path for path in known if path == real or path.startswith(prefix)]:
@@ -352,6 +368,13 @@ class _OpenFile:
         self.offset, self.left = self.offset + count, self.left - count
         if not self.left:
             self.offset, self.left = next(self._pieces, (0, 0))
+
+
+def _make_other(parent: int, name: bytes, member: TarMember) -> None:
+    if member.type == tar_stream.SYMLINK:
+        os.symlink(member.link, name, dir_fd=parent)
+    else:
+        os.mknod(name, _NODE_BITS[member.type] | 0o600, os.makedev(member.major, member.minor), dir_fd=parent)
 
 
 def _is_whiteout(status: os.stat_result) -> bool:

@@ -73,6 +73,7 @@ class Store:
             records=self.snapshot_records,
             directories=directories,
             form=form.form,
+            userxattr=self._probe.userxattr,
         )
 
         self._collector = Collector(
@@ -85,7 +86,8 @@ class Store:
 
     def _form(self) -> tuple[LayerForms, LayerDirectories]:
         if self._probe.backing is None:
-            return DirectoryLayers(self.root, self.settings.limits), PlainDirectories()
+            trees = DirectoryLayers(self.root, self.settings.limits, userxattr=self._probe.userxattr)
+            return trees, PlainDirectories()
         return ErofsLayers(self.root, self.settings.limits), ErofsMounts(self.root, self._probe.backing)
 
     @classmethod
