@@ -28,7 +28,7 @@ WITHOUT_V2 = ["unshare", "-m", "sh", "-c", 'umount /sys/fs/cgroup/unified; exec 
 BUSYBOX = Path("/bin/busybox")
 
 
-def timed(work: Callable[[], None]) -> float:
+def timed(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

@@ -24,36 +24,22 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from isal import isal_zlib
 
+from bench.aims import report_aims
 from bench.images import CACHE, IMAGES, fetch_sources, generate
 from bench.pullers import Puller, install_missing, known_pullers, peers
 from bench.registry import Registry
+from bench.rows import Row, median_ratio
 from pullet.store.mounts import unmount_all_below
 
 TICK = os.sysconf("SC_CLK_TCK")
 PARTIAL = {"python": "python-v2"}
 OURS = ("pullet", "pullet-node")  # the command alone, and the command asking a running node
 KINDS = ("cold", "warm", "last layer changed")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measured pull."""
-
-    tool: str
-    image: str
-    kind: str
-    run: int
-    wall_seconds: float
-    cpu_seconds: float
-    written_bytes: int
-    peak_bytes: int
-    requests: int
-    body_bytes: int
 
 
 def cost_of(process: int | None) -> tuple[float, int]:
@@ -164,9 +150,8 @@ def report(rows: list[Row]) -> None:
                 walls = [row.wall_seconds for row in values]
                 ratios = []
                 for name in OURS:
-                    ours = {row.run: row.wall_seconds for row in here if row.tool == name}
-                    pairs = [ours[run] / row.wall_seconds for run, row in mine.items() if run in ours]
-                    ratios.append(f"**{statistics.median(pairs):.2f}**" if pairs and tool not in OURS else "")
+                    ratio = median_ratio(here, name, tool, lambda row: row.wall_seconds) if tool not in OURS else None
+                    ratios.append(f"**{ratio:.2f}**" if ratio is not None else "")
                 print(
                     f"| {image} | {kind} | {tool} | {len(values)} "
                     f"| {statistics.median(walls):.2f} ({min(walls):.2f}..{max(walls):.2f}) "
@@ -245,4 +230,5 @@ def main(argv: list[str]) -> None:
     finally:
         shutil.rmtree(work, ignore_errors=True)
     report(rows)
+    report_aims(rows)
     report_limits(options.fresh)

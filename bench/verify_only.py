@@ -23,6 +23,7 @@ from pullet.store.layer_form import TarSource
 from pullet.store.layer_records import Layer, LayerForm, LayerNeeds
 from pullet.store.settings import StoreSettings
 from pullet.store.unpack import UnpackJob
+from pullet.store.zstd_frames import LargeWindow
 
 
 class Nothing:
@@ -53,8 +54,8 @@ class Nothing:
     def open_tar(self, layer: Layer) -> TarSource:
         raise NotImplementedError
 
-    def verify(self, layer: Layer) -> bool | None:
-        return None
+    def verify(self, layer: Layer) -> bool:
+        return True
 
     def sync(self, layer: Layer) -> None:
         pass
@@ -78,12 +79,18 @@ def main(image: str) -> None:
     manifest = document.value
     assert isinstance(manifest, Manifest)
     config = decode_image_config(registry.fetch_config(reference, manifest.config, caller)).value
-    nothing = Nothing()
+    nothing, large_window = Nothing(), LargeWindow()
 
     def verify(number: int) -> None:
         blob, diff_id = manifest.layers[number], config.diff_ids[number]
         job = UnpackJob(
-            descriptor=blob, diff_id=diff_id, form=nothing, settings=StoreSettings(), stop=StopFlag(), keep=None
+            descriptor=blob,
+            diff_id=diff_id,
+            form=nothing,
+            settings=StoreSettings(),
+            stop=StopFlag(),
+            keep=None,
+            large_window=large_window,
         )
         with registry.open_blob(reference, blob, caller) as stream:
             job.run(stream, lambda _count: None)
