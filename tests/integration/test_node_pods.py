@@ -335,6 +335,18 @@ def test_grace_and_pre_stop(node: Node) -> None:
     assert (node.directory / "hostpath" / "last-words").read_text() == "pre-stop\nterminated\n"
 
 
+def test_a_stop_signal_of_its_own_and_a_grace_period_cut_short(node: Node) -> None:
+    node.run("lingers", "true")
+    node.pullet.kubectl("delete", "pod", "lingers", "--wait=false").ok()
+    asked = node.directory / "hostpath" / "lingers"
+    deadline = time.monotonic() + SECONDS
+    while not asked.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    node.pullet.kubectl("delete", "pod", "lingers", "--grace-period=1", f"--timeout={SECONDS:.0f}s").ok()
+    assert asked.read_text().startswith("asked\n")
+
+
 def test_the_node_is_killed_and_its_pods_go_on(node: Node) -> None:
     """Adoption: nothing restarts, logs go on, and a pod that was being deleted is still deleted."""
     before = node.wait("ticks", lambda status: _state(status, "running"))["status"]["containerStatuses"][0]
