@@ -106,24 +106,6 @@ def _different_requests(what: str, want: Sequence[RequestSeen], got: Sequence[Re
     return _different(what, [str(row) for row in want], [str(row) for row in got])
 
 
-def looked_at(*volumes: str) -> Aspect:
-    """As `requests_per_image`; image volumes that are looked at by each sync may be asked for once more or less."""
-
-    def aspect(recorded: Observation, replayed: Observation) -> list[str]:
-        shown = [Observation(requests=_told_once(seen.requests, volumes)) for seen in (recorded, replayed)]
-        return requests_per_image(*shown)
-
-    return aspect
-
-
-def _told_once(rows: Sequence[RequestSeen], volumes: Sequence[str]) -> list[RequestSeen]:
-    kept: list[RequestSeen] = []
-    for row in rows:
-        if row not in kept or f"{row.repository.removeprefix('library/')}:{row.reference}" not in volumes:
-            kept.append(row)
-    return kept
-
-
 def _by_image(rows: Sequence[RequestSeen]) -> dict[str, list[RequestSeen]]:
     """By image and login: pods with one login that pull one image cannot be told apart."""
     images: dict[str, list[RequestSeen]] = {}

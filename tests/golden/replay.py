@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from tests.e2e.kubectls import kubectl_at, on_path
 from tests.golden.compare import rows_to_see
-from tests.golden.differences import expected_of
+from tests.golden.differences import expected_of, without_chance
 from tests.golden.generated_names import generated_names, renamed
 from tests.golden.images import ImageSpec
 from tests.golden.normalise import described, digests_in, normalise, printed
@@ -31,6 +31,7 @@ class Replay:
     def __init__(self, stage: Stage, scenario: str, images: tuple[str, ...]) -> None:
         self._stage = stage
         self._images = images
+        self._scenario = scenario
         self.namespace = f"s{scenario}"
         self.documents = (DATA / scenario / "manifest.yaml").read_text().split("\n---\n")
         recorded = Observation.from_json(json.loads((DATA / scenario / "expected.json").read_text()))
@@ -177,7 +178,10 @@ class Replay:
                 return False
             looked_at[name] = (len(rows), len(events))
             wanted = rows_to_see(self._recorded.statuses.get(name, []))
-            return len(rows) >= len(wanted) and is_told(self._recorded.events.get(name, []), events)
+            seen = without_chance(self._scenario, Observation(events={name: events}, statuses={name: rows}))
+            return len(seen.statuses[name]) >= len(wanted) and is_told(
+                self._recorded.events.get(name, []), seen.events[name]
+            )
 
         def is_all_told() -> bool:
             own = self._own_names()
@@ -271,7 +275,7 @@ class Replay:
                         user=request.user,
                     )
                 )
-        return renamed(seen)
+        return without_chance(self._scenario, renamed(seen))
 
     def _is_ours(self, request: LoggedRequest, reference: str) -> bool:
         repository = request.repository.removeprefix("library/")

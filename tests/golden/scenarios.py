@@ -301,7 +301,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
             steps=_always_pull_images,
             images=ADMITTED,
             given=ADMITTED,
-            requests=compare.looked_at("data:v1"),
+            requests=compare.requests_per_image,
         ),
     ),
     # wants nginx:1.17.0 and nginx:1.17.1 absent, so it has a node of its own
