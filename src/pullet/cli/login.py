@@ -85,8 +85,8 @@ def _next_step(error: RegistryError) -> str:
     match error:
         case UnauthorizedError():
             return "check user and password; many registries want an access token instead of the account's password"
-        case RegistryUnavailableError() if error.advice:
-            return error.advice.format(host=error.host)
+        case RegistryUnavailableError() if error.next_step:
+            return error.next_step
         case RegistryUnavailableError():
             return f"check that {error.host} is reachable from this node"
         case _:

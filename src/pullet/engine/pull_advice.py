@@ -64,7 +64,7 @@ def _too_many(error: TooManyRequestsError) -> str:
 
 
 def _setting(error: RegistryUnavailableError) -> str:
-    return error.advice.format(host=error.host)
+    return error.next_step
 
 
 def _platform(error: NoPlatformError) -> str:

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 from pullet.base.errors import PulletError
 from pullet.base.redact import redact_url
@@ -128,14 +129,22 @@ class BlobUnknownError(RegistryError):
 
 
 class RegistryUnavailableError(RegistryError):
-    """No HTTP answer. `detail` is the network's failure in Go's words, which every reader of pull errors knows."""
+    """No HTTP answer. `detail` is the network's failure in Go's words, which every reader of pull errors knows.
+
+    `next_step` is the setting that helps, "" for none: `advice` about a host that images are named by, or
+    `advice_elsewhere` about one that serves another name's images (its requests say whose: `?ns=`).
+    """
 
     reason: ClassVar[str] = "RegistryUnavailable"
     retryable: ClassVar[bool] = True
     advice: ClassVar[str] = ""
+    advice_elsewhere: ClassVar[str] = ""
 
     def __init__(self, *, host: str, method: str, url: str, detail: str, was_cut: bool = False) -> None:
-        advice = f"; {self.advice.format(host=host)}" if self.advice else ""
+        domain = next(iter(parse_qs(urlsplit(url).query).get("ns", ())), "")
+        template = self.advice_elsewhere if domain else self.advice
+        self.next_step = template.format(host=host, domain=domain)
+        advice = f"; {self.next_step}" if self.next_step else ""
         super().__init__(f"no answer from registry {host}: {detail}{advice}", host=host, method=method, url=url)
         self.detail = detail
         self.was_cut = was_cut  # the connection was made and then lost, so that trying again may help at once
@@ -147,6 +156,9 @@ class CertificateError(RegistryUnavailableError):
     reason: ClassVar[str] = "CertificateInvalid"
     retryable: ClassVar[bool] = False
     advice: ClassVar[str] = 'trust its CA with `ca = "/path/ca.crt"` in certs.d/{host}/hosts.toml'
+    advice_elsewhere: ClassVar[str] = (
+        'trust the CA of {host} with `ca = "/path/ca.crt"` where certs.d/{domain}/hosts.toml names it'
+    )
 
 
 class PlainHttpError(RegistryUnavailableError):
@@ -157,6 +169,9 @@ class PlainHttpError(RegistryUnavailableError):
     advice: ClassVar[str] = (
         'the registry speaks plain http: say so with `server = "http://{host}"` in certs.d/{host}/hosts.toml'
     )
+    advice_elsewhere: ClassVar[str] = (
+        "{host} speaks plain http: write `http://{host}` where certs.d/{domain}/hosts.toml names it"
+    )
 
 
 class TlsExpectedError(RegistryUnavailableError):
@@ -166,6 +181,9 @@ class TlsExpectedError(RegistryUnavailableError):
     retryable: ClassVar[bool] = False
     advice: ClassVar[str] = (
         'the registry speaks TLS: say so with `server = "https://{host}"` in certs.d/{host}/hosts.toml'
+    )
+    advice_elsewhere: ClassVar[str] = (
+        "{host} speaks TLS: write `https://{host}` where certs.d/{domain}/hosts.toml names it"
     )
 
 

@@ -143,6 +143,19 @@ def test_tls_to_a_plain_registry_names_the_setting(tmp_path: Path) -> None:
     )
 
 
+def test_the_setting_is_in_the_file_of_the_name_that_images_have(tmp_path: Path) -> None:
+    (tmp_path / "r.example.com").mkdir()
+    with FakeRegistry() as registry:
+        (tmp_path / "r.example.com" / "hosts.toml").write_text(f'server = "https://{registry.host}"\n')
+        client = RegistryClient(HostsConfig(certs_directories=(tmp_path,)), clock=SystemClock(), settings=SETTINGS)
+        with closing(client), pytest.raises(PlainHttpError) as caught:
+            client.resolve(parse_normalized("r.example.com/x:1"), Caller())
+    assert caught.value.next_step == (
+        f"{registry.host} speaks plain http: write `http://{registry.host}` "
+        "where certs.d/r.example.com/hosts.toml names it"
+    )
+
+
 def test_plain_http_to_a_tls_registry(registry: FakeRegistry, tmp_path: Path) -> None:
     with pytest.raises(RegistryUnavailableError):
         resolve(registry, tmp_path, None)  # loopback: http unless told otherwise
