@@ -212,6 +212,34 @@ async def test_a_paused_deployment_scales_but_does_not_roll(cluster: ControlPlan
     await cluster.until_status(DEPLOYMENTS, "web", replicas=3, availableReplicas=3, updatedReplicas=3)
 
 
+async def test_a_rollout_that_stands_still_says_so_and_recovers(cluster: ControlPlane) -> None:
+    await cluster.add_node()
+    cluster.kubelet.outcome = lambda pod: "Pending"
+    stuck = workload("Deployment", replicas=1, progressDeadlineSeconds=1)
+    await cluster.client.create(DEPLOYMENTS, "default", stuck)
+
+    async def progress() -> tuple[str, str, str]:
+        status = (await cluster.client.get(DEPLOYMENTS, "default", "web")).get("status") or {}
+        found = {item["type"]: item for item in status.get("conditions") or ()}.get("Progressing", {})
+        return found.get("status", ""), found.get("reason", ""), found.get("message", "")
+
+    async def is_over() -> bool:
+        return (await progress())[1] == "ProgressDeadlineExceeded"
+
+    await cluster.until("the deadline", is_over)
+    (replica_set,) = (await cluster.client.list(REPLICASETS, "default")).items
+    name = name_of(replica_set)
+    assert await progress() == ("False", "ProgressDeadlineExceeded", f'ReplicaSet "{name}" has timed out progressing.')
+    cluster.kubelet.outcome = lambda pod: "Running"
+    await cluster.client.patch(DEPLOYMENTS, "default", "web", {"spec": {"template": template("web:2.0")}})
+
+    async def is_well() -> bool:
+        status, reason, message = await progress()
+        return (status, reason) == ("True", "NewReplicaSetAvailable") and message.endswith("successfully progressed.")
+
+    await cluster.until("the rollout", is_well)
+
+
 async def test_recreate_never_runs_two_versions_together(cluster: ControlPlane) -> None:
     await cluster.add_node()
     await cluster.client.create(
