@@ -27,12 +27,12 @@ from pullet.apiserver.strategies import strategy_of
 from pullet.base.jsonvalue import JsonObject
 from pullet.kit.clock import Clock
 from pullet.kube import scheme
-from pullet.kube.field_error import FieldError
+from pullet.kube.field_error import FieldError, invalid
 from pullet.kube.meta import NAME_SUFFIX_ALPHABET, format_time, generated_name, name_of, namespace_of
 from pullet.kube.scheme import Resource
 from pullet.kube.status import AlreadyExistsError, ConflictError, InvalidError, NotFoundError
 from pullet.policy.deletion import DeleteOptions, decide_grace, finalizers_for
-from pullet.policy.object_validation import validate_metadata, validate_metadata_update
+from pullet.policy.object_validation import IMMUTABLE_TEXT, validate_metadata, validate_metadata_update
 
 _UPDATE_TRIES = 50
 SYSTEM_METADATA = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
@@ -146,7 +146,7 @@ class Writer:
     ) -> Record | None:
         strategy = strategy_of(resource)
         old = current.obj
-        self._keep_identity(resource, current, obj)
+        stale = self._keep_identity(resource, current, obj)
         self._keep_untouchable(resource, old, obj, subresource)
         strategy.default(obj)
         if not is_applied:
@@ -158,7 +158,7 @@ class Writer:
         is_changed = any(obj.get(part) != old.get(part) for part in strategy.spec_fields)
         if resource.has_generation and is_changed and subresource != "binding":
             obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
-        errors = validate_metadata_update(obj, old)
+        errors = [*stale, *validate_metadata_update(obj, old)]
         if subresource in ("", "ephemeralcontainers", "scale"):
             errors += strategy.validate(obj)
         if subresource in ("", "ephemeralcontainers"):
@@ -179,8 +179,11 @@ class Writer:
                 return transaction.remove(resource.storage_key, Record.of(obj, current.resource_version))
             return transaction.put(resource.storage_key, obj)
 
-    def _keep_identity(self, resource: Resource, current: Record, obj: JsonObject) -> None:
-        """Carry over what only the server sets; refuse a stale version and another's uid."""
+    def _keep_identity(self, resource: Resource, current: Record, obj: JsonObject) -> list[FieldError]:
+        """Carry over what only the server sets; refuse a stale version and another's uid.
+
+        Returns: what the client says of these fields that is not so.
+        """
         meta, old_meta = obj.setdefault("metadata", {}), current.obj["metadata"]
         asked = meta.get("resourceVersion")
         if asked and asked != old_meta["resourceVersion"]:
@@ -191,12 +194,18 @@ class Writer:
                 resource, current.name,
                 f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old_meta['uid']}",
             )  # fmt: skip
+        errors = [
+            invalid(f"metadata.{name}", meta[name], IMMUTABLE_TEXT)
+            for name in ("creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds")
+            if meta.get(name) is not None and meta[name] != old_meta.get(name)
+        ]
         for name in (*SYSTEM_METADATA, "generation", "name", "namespace", "generateName"):
             if name in old_meta:
                 meta[name] = old_meta[name]
             else:
                 meta.pop(name, None)
         obj["apiVersion"], obj["kind"] = current.obj["apiVersion"], current.obj["kind"]
+        return errors
 
     def _keep_untouchable(self, resource: Resource, old: JsonObject, obj: JsonObject, subresource: str) -> None:
         """A write touches its own part alone: status, ephemeral containers, or everything but the status."""

@@ -314,3 +314,15 @@ async def test_times_are_stored_as_go_writes_them(api: Api) -> None:
     lease["spec"] = {"renewTime": "2026-01-01"}
     refused = await api.refused("POST", "/apis/coordination.k8s.io/v1/namespaces/default/leases", lease)
     assert 'parsing time "2026-01-01" as' in refused["message"]
+
+
+async def test_what_only_the_server_sets_cannot_be_changed(api: Api) -> None:
+    made = await api.ok("POST", CONFIGMAPS, configmap("c"))
+    made["metadata"]["creationTimestamp"] = "2020-01-01T00:00:00Z"
+    refused = await api.refused("PUT", f"{CONFIGMAPS}/c", made)
+    assert refused["message"] == (
+        'ConfigMap "c" is invalid: metadata.creationTimestamp: Invalid value: "2020-01-01T00:00:00Z": field is '
+        "immutable"
+    )
+    made["metadata"] = {"name": "c"}
+    await api.ok("PUT", f"{CONFIGMAPS}/c", made)
