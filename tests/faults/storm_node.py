@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.faults.pull_world import World, open_world
 from tests.unit.node.node_world import NAMESPACE, container, pod_object
@@ -22,7 +22,6 @@ from tests.unit.node.node_world import NAMESPACE, container, pod_object
 from pullet.base.errors import PulletError
 from pullet.cri.errors import CriError, NotFoundError
 from pullet.cri.types import ContainerConfig, Image, PodSandboxConfig
-from pullet.engine.container_images import RunnableImage
 from pullet.engine.store_images import StoreImages
 from pullet.journal.journal import Journal
 from pullet.kit.clock import Clock
@@ -37,6 +36,8 @@ from pullet.testing.api_fakes import FakeApi
 from pullet.testing.clock import FastClock
 from pullet.testing.cri_fakes import FakeRuntimeService
 
+T = TypeVar("T")
+START_SECONDS = 60.0
 SPEED = 20.0
 SETTINGS = NodeSettings(
     resolv_conf="/nonexistent",
@@ -79,23 +80,19 @@ class StormRuntime(FakeRuntimeService):
 
     async def create_container(self, sandbox_id: str, config: ContainerConfig, sandbox_config: PodSandboxConfig) -> str:
         name = config.image.image
-        image = await self._pool.run(self._store_images.find, name)
+        image = await self._pool.run(_as_cri, lambda: self._store_images.find(name))
         if image is None:
             raise NotFoundError(f'failed to get image from containerd "{name}": image not found')
         self._shown[name] = Image(id=image.id, repo_tags=tuple(image.tags), repo_digests=tuple(image.digests))
         container_id = await super().create_container(sandbox_id, config, sandbox_config)
         try:
-            self.roots[container_id] = await self._pool.run(self._prepare, container_id, image)
+            self.roots[container_id] = await self._pool.run(
+                _as_cri, lambda: self._store_images.prepare(container_id, image)
+            )
         except CriError:
             await self.remove_container(container_id)
             raise
         return container_id
-
-    def _prepare(self, container_id: str, image: RunnableImage) -> Path:
-        try:
-            return self._store_images.prepare(container_id, image)
-        except PulletError as error:
-            raise CriError(f"failed to create containerd container: {error}") from error
 
     async def remove_container(self, container_id: str) -> None:
         await super().remove_container(container_id)
@@ -110,6 +107,14 @@ class StormRuntime(FakeRuntimeService):
     async def _release(self, container_id: str) -> None:
         self.roots.pop(container_id, None)
         await self._pool.run(self._store_images.release, container_id)
+
+
+def _as_cri(work: Callable[[], T]) -> T:
+    """The image may be removed at any moment: the engine says so in the same way."""
+    try:
+        return work()
+    except PulletError as error:
+        raise CriError(f"failed to create container: {error}") from error
 
 
 @dataclass(slots=True)
@@ -178,6 +183,9 @@ async def storm_node(root: Path, *urls: str) -> AsyncIterator[StormNode]:
                         threads=threads,
                     )
                     running = group.create_task(node.run())
+                    async with asyncio.timeout(START_SECONDS):
+                        while node.image_gc is None:
+                            await asyncio.sleep(0.01)
                     yield StormNode(node, world, world.store, api, runtime, journal, clock)
                     node.stop()
                     await running
