@@ -12,12 +12,12 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pullet import __version__
 from pullet.apiserver.server import ApiServer, PodBridge
 from pullet.apiserver.settings import ApiServerSettings
 from pullet.assembly.local_addresses import reachable_names
@@ -226,7 +226,7 @@ class Cluster:
 
     async def _status(self) -> StatusMessage:
         return StatusMessage(
-            version=version("pullet"),
+            version=__version__,
             pid=os.getpid(),
             root=str(self._root),
             started_at=format_time(self._started_at),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 import click
+
+from pullet import __version__
 
 
 @click.command(epilog="Example: pullet version")
 def command() -> None:
     """Print the version."""
-    click.echo(f"pullet {version('pullet')}")
+    click.echo(f"pullet {__version__}")

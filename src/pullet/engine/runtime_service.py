@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
@@ -129,7 +128,7 @@ class EngineRuntimeService:
     # -- the runtime itself -----------------------------------------------------------------------------------------
 
     async def version(self) -> VersionResponse:
-        return VersionResponse(RUNTIME_NAME, await self._threads.run(version, "pullet"))
+        return VersionResponse(RUNTIME_NAME, __version__)
 
     async def status(self) -> Sequence[RuntimeCondition]:
         missing = await self._threads.run(self._network.missing_plugins)

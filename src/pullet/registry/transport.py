@@ -15,11 +15,10 @@ import http.client
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.metadata import version
 from typing import Final, Self
 from urllib.parse import urljoin, urlsplit
 
+from pullet import __version__
 from pullet.base.redact import redact_url
 from pullet.kit.clock import Clock
 from pullet.kit.worker_threads import StopFlag, StoppedError
@@ -94,10 +93,7 @@ class Request:
     headers: Mapping[str, str]
 
 
-@cache
-def default_user_agent() -> str:
-    """`pullet/<version>`. Reads the package's metadata from disk, once."""
-    return f"pullet/{version('pullet')}"
+DEFAULT_USER_AGENT: Final = f"pullet/{__version__}"
 
 
 class Transport:
@@ -213,7 +209,7 @@ class Transport:
         first = _origin(url)
         for _ in range(MAX_REDIRECTS + 1):
             at_home = _origin(url) == first
-            sent = {"User-Agent": self._user_agent or default_user_agent(), **headers}
+            sent = {"User-Agent": self._user_agent or DEFAULT_USER_AGENT, **headers}
             if at_home:
                 sent.update(endpoint.header_fields())
                 if authorization is not None:

@@ -7,11 +7,10 @@ import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pullet.kit.clock import Clock
-from pullet.store.check import Checker, Finding
 from pullet.store.content import ContentStore
-from pullet.store.directory_layers import DirectoryLayers
 from pullet.store.erofs_layers import ErofsLayers
 from pullet.store.errors import StoreError, StoreLockedError
 from pullet.store.gc import Collected, Collector
@@ -28,6 +27,9 @@ from pullet.store.settings import StoreSettings
 from pullet.store.snapshot_records import SnapshotRecords
 from pullet.store.snapshotter import Snapshotter
 from pullet.store.usage import Filesystem, StoreUsage, UsageMeter, measure_filesystem
+
+if TYPE_CHECKING:
+    from pullet.store.check import Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Store:
 
     def _form(self) -> tuple[LayerForms, LayerDirectories]:
         if self._probe.backing is None:
+            from pullet.store.directory_layers import DirectoryLayers  # here: elsewhere it is not needed
+
             trees = DirectoryLayers(self.root, self.settings.limits, userxattr=self._probe.userxattr)
             return trees, PlainDirectories()
         return ErofsLayers(self.root, self.settings.limits), ErofsMounts(self.root, self._probe.backing)
@@ -143,6 +147,8 @@ class Store:
 
     def check(self, *, repair: bool = False) -> tuple[Finding, ...]:
         """Verify everything here against its digest and report (or mend) what is wrong. Takes long."""
+        from pullet.store.check import Checker  # here: a pull should not pay for it
+
         checker = Checker(
             content=self.content,
             layers=self.layers,
