@@ -12,6 +12,7 @@ from pullet.cli.options import root_option
 from pullet.control.client import ControlClient
 
 WAIT_SECONDS = 60.0  # beyond the grace period
+TELL_SECONDS = 3.0
 
 
 @click.command(epilog="Example: pullet down --keep-pods   # containers go on; the next `pullet up` adopts them")
@@ -32,9 +33,13 @@ def command(root: Path, *, keep_pods: bool, grace_period: int) -> None:
     client = ControlClient(root)
     client.call("POST", "/v1/down", {"stop_pods": not keep_pods, "grace_seconds": grace_period})
     patience = WAIT_SECONDS + grace_period
-    deadline = time.monotonic() + patience
+    began = time.monotonic()
+    is_told = keep_pods or not grace_period
     while client.is_running():
-        if time.monotonic() > deadline:
+        if not is_told and time.monotonic() > began + TELL_SECONDS:
+            click.echo(f"containers have up to {grace_period} s to end; --grace-period 0 kills them", err=True)
+            is_told = True
+        if time.monotonic() > began + patience:
             raise UsageError(f"the node at {root} did not stop within {patience:.0f} s; see {root / 'pullet.log'}")
         time.sleep(0.05)
     click.echo("stopped" + ("; its containers keep running" if keep_pods else ""))
