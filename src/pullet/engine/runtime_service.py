@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from pathlib import Path
 from typing import Self
 
+from pullet import __version__
 from pullet.cri.errors import CriError
 from pullet.cri.extensions import StreamIO
 from pullet.cri.stats import ContainerStats
