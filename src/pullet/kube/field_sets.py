@@ -26,7 +26,11 @@ _KEY_DEFAULTS = {"protocol": "TCP"}  # the only list keys that the API defaults
 
 
 def from_fields_v1(tree: Mapping[str, Any]) -> FieldSet:
-    """A FieldsV1 tree as a set of paths."""
+    """A FieldsV1 tree as a set of paths.
+
+    Raises:
+        ValueError: an element that is none.
+    """
     found: set[FieldPath] = set()
 
     def walk(node: Mapping[str, Any], path: FieldPath) -> None:
@@ -34,6 +38,7 @@ def from_fields_v1(tree: Mapping[str, Any]) -> FieldSet:
             found.add(path)
         for element, inner in node.items():
             if element != "." and isinstance(inner, Mapping):
+                _check_element(element)
                 walk(inner, (*path, element))
 
     walk(tree, ())
@@ -55,6 +60,21 @@ def to_fields_v1(fields: Iterable[FieldPath]) -> dict[str, Any]:
         if node:
             node["."] = {}
     return tree
+
+
+def _check_element(element: str) -> None:
+    kind, colon, rest = element.partition(":")
+    match kind:
+        case "f" if colon:
+            return
+        case "v" if colon:
+            json.loads(rest)
+        case "k" if isinstance(json.loads(rest), dict):
+            return
+        case "i" if rest.isdecimal():
+            return
+        case _:
+            raise ValueError(f"no element of a field path: {element}")
 
 
 def _element(value: Any) -> str:

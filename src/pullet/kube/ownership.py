@@ -99,20 +99,23 @@ class Manager:
 
 
 def managers_of(obj: Mapping[str, Any]) -> list[Manager]:
-    """The entries that can be read."""
+    """The entries; none if one of them cannot be read."""
     entries = (obj.get("metadata") or {}).get("managedFields") or ()
-    return [
-        Manager(
-            name=entry.get("manager") or "",
-            operation=entry["operation"],
-            api_version=entry.get("apiVersion") or "",
-            subresource=entry.get("subresource") or "",
-            time=entry.get("time") or "",
-            fields=from_fields_v1(entry.get("fieldsV1") or {}),
-        )
-        for entry in entries
-        if isinstance(entry, Mapping) and entry.get("operation") in ("Apply", "Update")
-    ]
+    try:
+        return [
+            Manager(
+                name=entry.get("manager") or "",
+                operation=entry["operation"],
+                api_version=entry.get("apiVersion") or "",
+                subresource=entry.get("subresource") or "",
+                time=entry.get("time") or "",
+                fields=from_fields_v1(entry.get("fieldsV1") or {}),
+            )
+            for entry in entries
+            if isinstance(entry, Mapping) and entry.get("operation") in ("Apply", "Update")
+        ]
+    except (ValueError, RecursionError):
+        return []
 
 
 def is_reset(obj: Mapping[str, Any]) -> bool:
