@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pullet.apiserver.request_context import ANONYMOUS, AUTHENTICATED_GROUP, User
@@ -15,8 +16,16 @@ from pullet.apiserver.service_account_tokens import ServiceAccountTokens
 from pullet.base.redact import Secret
 from pullet.kube.status import UnauthorizedError
 
-PEER_CERTIFICATE = "peer_certificate"  # the key in an ASGI scope's state
+PEER_CERTIFICATE = "peer_certificate"  # the key of a PeerCertificate in an ASGI scope's state
 OPEN_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/version"})
+
+
+@dataclass(frozen=True, slots=True)
+class PeerCertificate:
+    """The client certificate of a connection: its subject as `ssl` spells subjects, the SHA-256 of its DER in hex."""
+
+    subject: Sequence[Sequence[tuple[str, str]]]
+    fingerprint: str
 
 
 class Authenticator:
@@ -41,9 +50,9 @@ class Authenticator:
             if user is None:
                 raise UnauthorizedError
             return user
-        subject = scope.get("state", {}).get(PEER_CERTIFICATE)
-        if subject:
-            return subject_user(subject)
+        certificate: PeerCertificate | None = scope.get("state", {}).get(PEER_CERTIFICATE)
+        if certificate is not None:
+            return certificate_user(certificate)
         if path.rstrip("/") in OPEN_PATHS or path.startswith(("/livez/", "/readyz/", "/healthz/")):
             return ANONYMOUS
         raise UnauthorizedError
@@ -69,9 +78,10 @@ def _websocket_token(scope: Mapping[str, Any]) -> str:
     return ""
 
 
-def subject_user(subject: Sequence[Sequence[tuple[str, str]]]) -> User:
-    """The user a certificate's subject names, as `ssl` spells subjects."""
-    facts = [pair for group in subject for pair in group]
+def certificate_user(certificate: PeerCertificate) -> User:
+    """The user a certificate's subject names."""
+    facts = [pair for group in certificate.subject for pair in group]
     name = next((value for key, value in facts if key == "commonName"), "")
     groups = tuple(value for key, value in facts if key == "organizationName")
-    return User(name=name, groups=(*groups, AUTHENTICATED_GROUP))
+    credential = ("authentication.kubernetes.io/credential-id", (f"X509SHA256={certificate.fingerprint}",))
+    return User(name=name, groups=(*groups, AUTHENTICATED_GROUP), extra=(credential,))

@@ -6,13 +6,14 @@ Requests that ask for SPDY/3.1 are handed to the application with their connecti
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import Any
 from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from pullet.apiserver.authentication import PEER_CERTIFICATE
+from pullet.apiserver.authentication import PEER_CERTIFICATE, PeerCertificate
 from pullet.apiserver.upgrade import SPDY, UpgradedConnection
 
 
@@ -20,11 +21,13 @@ class ApiHttpProtocol(HttpToolsProtocol):
     """One connection. Pinned to uvicorn's internals; the e2e tests notice when they move."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Remember the client certificate's subject for every request of the connection."""
+        """Remember the client certificate for every request of the connection."""
         super().connection_made(transport)
         certificate: dict[str, Any] | None = transport.get_extra_info("peercert")
         if certificate:
-            self.app_state = {**self.app_state, PEER_CERTIFICATE: certificate.get("subject", ())}
+            encoded = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            peer = PeerCertificate(certificate.get("subject", ()), hashlib.sha256(encoded).hexdigest())
+            self.app_state = {**self.app_state, PEER_CERTIFICATE: peer}
 
     def _should_upgrade(self) -> bool:
         return self._is_spdy() or super()._should_upgrade()
