@@ -93,6 +93,20 @@ async def test_a_failed_post_start_hook_is_told_to_the_event_and_in_full_to_the_
     )
 
 
+async def test_a_failed_pre_stop_hook_is_told_and_keeps_nobody(world: World) -> None:
+    world.images.load("nginx:1.17.1")
+    world.runtime.on_exec = lambda _id, command: ExecSyncResponse(b"", b"", 1)
+    hook = {"preStop": {"exec": {"command": ["deregister"]}}}
+    async with world.running():
+        await world.apply("p", container("c", "nginx:1.17.1", lifecycle=hook))
+        await world.clock.advance(1)
+        await world.api.delete(PODS, NAMESPACE, "p")
+        await world.clock.advance(5)
+        events = [event[1:] for event in world.events("p")]
+        assert ("Warning", "FailedPreStopHook", "spec.containers{c}", "PreStopHook failed") in events
+        assert world.pod("p") is None
+
+
 @pytest.mark.parametrize(
     ("resource", "divisor", "value"),
     [
