@@ -11,12 +11,17 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import yaml
+from grpc_health.v1.health import HealthServicer
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from tests.e2e.harness import Pullet, run, running, scratch_directory
 
 from pullet.oci.image_builder import BuiltImage, FileEntry, build_image, build_layer, oci_archive
@@ -33,10 +38,10 @@ PODS = Path(__file__).with_name("node_pods.yaml")
 
 
 class Node:
-    """The node with its pods."""
+    """The node with its pods, and the health service that one of them is probed at."""
 
-    def __init__(self, pullet: Pullet, directory: Path) -> None:
-        self.pullet, self.directory = pullet, directory
+    def __init__(self, pullet: Pullet, directory: Path, health: HealthServicer) -> None:
+        self.pullet, self.directory, self.health = pullet, directory, health
 
     def pod(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.pullet.kubectl("get", "pod", name, "-o", "json").ok())
@@ -86,6 +91,21 @@ def _busybox(text: str) -> BuiltImage:
     return build_image([busybox_layer(), own], defaults={"Cmd": ["sleep", "100000"], "Env": ["PATH=/bin"]})
 
 
+@contextmanager
+def grpc_server(health: HealthServicer) -> Iterator[int]:
+    """A gRPC server on loopback, where a pod on the machine's network has its address; service `web` is not well."""
+    health.set("web", HealthCheckResponse.NOT_SERVING)
+    with ThreadPoolExecutor(1) as threads:
+        server = grpc.server(threads)
+        add_HealthServicer_to_server(health, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            yield port
+        finally:
+            server.stop(None).wait()
+
+
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
     with scratch_directory("pods") as directory:
@@ -100,12 +120,17 @@ def node() -> Iterator[Node]:
         profile = directory / "root" / "nodes" / "node1" / "seccomp" / "profiles" / "no-directories.json"
         profile.parent.mkdir(parents=True)
         profile.write_text(json.dumps(NO_DIRECTORIES))
-        with running(Pullet(directory / "root", arguments=["--api-for-pods"])) as pullet:
+        health = HealthServicer()
+        with (
+            grpc_server(health) as port,
+            running(Pullet(directory / "root", arguments=["--api-for-pods"])) as pullet,
+        ):
             pullet.pullet("images", "import", str(archive)).ok()
             manifest = PODS.read_text().replace("/HOSTPATH", str(directory / "hostpath"))
             manifest = manifest.replace("/KUBECTL", str(Path(str(shutil.which("kubectl"))).resolve()))
+            manifest = manifest.replace("65001", str(port))
             pullet.kubectl("apply", "-f", "-", stdin=manifest).ok()
-            yield Node(pullet, directory)
+            yield Node(pullet, directory, health)
 
 
 def test_environment(node: Node) -> None:
@@ -311,6 +336,13 @@ def test_readiness_by_http_and_hooks(node: Node) -> None:
     pod = node.wait("web", lambda status: {"type": "Ready", "status": "True"}.items() <= _condition(status).items())
     assert pod["status"]["containerStatuses"][0]["ready"] is True
     assert node.run("web", "cat /tmp/post-start") == "post\n"
+
+
+def test_readiness_by_grpc(node: Node) -> None:
+    text = 'Readiness probe failed: service unhealthy (responded with "NOT_SERVING")'
+    assert node.events("host", "Unhealthy") == [text]
+    node.health.set("web", HealthCheckResponse.SERVING)
+    node.wait("host", lambda status: _condition(status).get("status") == "True")
 
 
 def _condition(status: dict[str, Any], kind: str = "Ready") -> dict[str, Any]:
