@@ -12,7 +12,9 @@ torn file cannot be mounted. Source: Linux fs/erofs/erofs_fs.h; Documentation/fi
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final
 
 from pullet.oci.layer_entry import LayerEntryError
@@ -52,9 +54,9 @@ _FIRST_NID_AT: Final = 64  # nid 0 means nothing
 
 @dataclass(frozen=True, slots=True)
 class ErofsImage:
-    """What to write: `metadata` at `metadata_at`, then `superblock` at SUPERBLOCK_AT."""
+    """What to write: `metadata`, part after part, at `metadata_at`, then `superblock` at SUPERBLOCK_AT."""
 
-    metadata: list[bytes | bytearray]
+    metadata: Iterator[bytes | bytearray]  # made as it is asked for, once
     metadata_at: int
     superblock: bytes
     total_bytes: int
@@ -67,9 +69,9 @@ class _Placed:
     node: Node
     at: int
     xattrs: bytes
-    inline_bytes: int
-    names: list[bytes]  # of a directory, sorted with . and ..
-    blocks: list[tuple[int, int]]  # which names go into which 512-byte block
+    size: int  # of a directory's or a link's data
+    is_inline: bool
+    blocks: list[tuple[int, int]]  # which of a directory's sorted names go into which 512-byte block
 
 
 def build_image(tree: LayerTree, data_bytes: int, chunks: dict[int, ChunkMap]) -> ErofsImage:
@@ -82,22 +84,18 @@ def build_image(tree: LayerTree, data_bytes: int, chunks: dict[int, ChunkMap]) -
     table_nid = table_at >> 5
     data_at = (table_at + len(tree.table) + _BLOCK - 1) & ~(_BLOCK - 1)
     head = bytearray(table_at)
-    tail: list[bytes | bytearray] = []
+    tail: list[_Placed] = []
     for number, item in enumerate(placed, tree.plain_entries + 2):
         node, at = item.node, item.at
         body_at = at + INODE_BYTES + len(item.xattrs)
-        layout, value, size = FLAT_PLAIN, node.value, node.size
-        if isinstance(node, Directory) or node.kind == LNK:
-            data = _directory_data(item, table_nid) if isinstance(node, Directory) else node.payload
-            assert isinstance(data, bytes)
-            size = len(data)
-            if item.inline_bytes:
-                layout, value = _FLAT_INLINE, 0
-                head[body_at : body_at + size] = data
-            else:
-                value = (metadata_at + data_at) >> BLOCK_BITS
-                tail.append(data + bytes(-size & (_BLOCK - 1)))
-                data_at += len(tail[-1])
+        layout, value, size = FLAT_PLAIN, node.value, item.size or node.size
+        if item.is_inline:
+            layout, value = _FLAT_INLINE, 0
+            head[body_at : body_at + size] = _data(item, table_nid)
+        elif item.size:
+            value = (metadata_at + data_at) >> BLOCK_BITS
+            tail.append(item)
+            data_at += (size + _BLOCK - 1) & ~(_BLOCK - 1)
         elif id(node) in chunks:
             chunk_map = chunks[id(node)]
             layout, value = _CHUNK_BASED, chunk_map.chunk_bits - BLOCK_BITS
@@ -116,7 +114,21 @@ def build_image(tree: LayerTree, data_bytes: int, chunks: dict[int, ChunkMap]) -
         MAGIC, 0, 0, BLOCK_BITS, 0, tree.root.nid, tree.plain_entries + len(placed), 0, 0, total >> BLOCK_BITS,
         metadata_at >> BLOCK_BITS, 0, bytes(16), bytes(16), _INCOMPAT_CHUNKED if chunks else 0, 0, 0, 0, 0, 0, 0, 0, 0,
     )  # fmt: skip
-    return ErofsImage([head, tree.table, bytes(padding), *tail, bytes(end_padding)], metadata_at, superblock, total)
+    first: list[bytes | bytearray] = [head, tree.table, bytes(padding)]
+    parts = chain(first, (_padded(_data(item, table_nid)) for item in tail), [bytes(end_padding)])
+    return ErofsImage(parts, metadata_at, superblock, total)
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) & (_BLOCK - 1))
+
+
+def _data(item: _Placed, table_nid: int) -> bytes:
+    """Of a directory or a symbolic link."""
+    if isinstance(item.node, Directory):
+        return _directory_data(item.node, item.blocks, table_nid)
+    assert isinstance(item.node.payload, bytes)
+    return item.node.payload
 
 
 def _place(tree: LayerTree, chunks: dict[int, ChunkMap]) -> tuple[list[_Placed], int]:
@@ -125,25 +137,19 @@ def _place(tree: LayerTree, chunks: dict[int, ChunkMap]) -> tuple[list[_Placed],
     seen: set[int] = set()
     position = _FIRST_NID_AT
     for directory in tree.directories():
-        names = sorted([*directory.children, b".", b".."])
-        blocks, size = _split(names)
-        item = _Placed(
-            directory,
-            0,
-            pack_xattrs(marked_xattrs(directory), directory.path),
-            size,
-            names,
-            blocks,
-        )
+        blocks, size = _split(_names(directory))
+        item = _Placed(directory, 0, pack_xattrs(marked_xattrs(directory), directory.path), size, True, blocks)
         position = _settle(item, position)
         placed.append(item)
-        directory.links = 2 + sum(isinstance(child, Directory) for child in directory.children.values())
-        for name, child in directory.children.items():
-            if isinstance(child, Directory) or not isinstance(child, Node) or id(child) in seen:
+        directory.links = 2
+        for name, child in directory.objects():
+            if isinstance(child, Directory):
+                directory.links += 1
+            if isinstance(child, Directory) or id(child) in seen:
                 continue
             seen.add(id(child))
-            inline = child.size if child.kind == LNK else 0
-            item = _Placed(child, 0, pack_xattrs(child.xattrs, name), inline, [], [])
+            size = child.size if child.kind == LNK else 0
+            item = _Placed(child, 0, pack_xattrs(child.xattrs, name), size, size > 0, [])
             position = _settle(item, position)
             if id(child) in chunks:
                 position = (position + 4 + len(chunks[id(child)].addresses) + 31) & ~31
@@ -154,13 +160,17 @@ def _place(tree: LayerTree, chunks: dict[int, ChunkMap]) -> tuple[list[_Placed],
 def _settle(item: _Placed, position: int) -> int:
     """Place the inode at or after `position`; gives the next free place. An inline tail stays within one block."""
     head = INODE_BYTES + len(item.xattrs)
-    if item.inline_bytes > _MAX_INLINE or head + item.inline_bytes > _BLOCK:
-        item.inline_bytes = 0
-    if item.inline_bytes and (position & (_BLOCK - 1)) + head + item.inline_bytes > _BLOCK:
+    if item.size > _MAX_INLINE or head + item.size > _BLOCK:
+        item.is_inline = False
+    if item.is_inline and (position & (_BLOCK - 1)) + head + item.size > _BLOCK:
         position = (position + _BLOCK - 1) & ~(_BLOCK - 1)
     item.at = position
     item.node.nid = position >> 5
-    return (position + head + item.inline_bytes + 31) & ~31
+    return (position + head + (item.size if item.is_inline else 0) + 31) & ~31
+
+
+def _names(directory: Directory) -> list[bytes]:
+    return sorted([*directory.entries(), b".", b".."])
 
 
 def _split(names: list[bytes]) -> tuple[list[tuple[int, int]], int]:
@@ -176,13 +186,11 @@ def _split(names: list[bytes]) -> tuple[list[tuple[int, int]], int]:
     return blocks, (len(blocks) - 1) * _BLOCK + used
 
 
-def _directory_data(item: _Placed, table_nid: int) -> bytes:
-    directory = item.node
-    assert isinstance(directory, Directory)
-    children, pack = directory.children, _DIRENT.pack
+def _directory_data(directory: Directory, blocks: list[tuple[int, int]], table_nid: int) -> bytes:
+    children, all_names, pack = directory.entries(), _names(directory), _DIRENT.pack
     parts: list[bytes] = []
-    for first, last in item.blocks:
-        names = item.names[first:last]
+    for first, last in blocks:
+        names = all_names[first:last]
         name_at = 12 * len(names)
         for name in names:
             entry = children.get(name)
@@ -194,7 +202,7 @@ def _directory_data(item: _Placed, table_nid: int) -> bytes:
                 parts.append(pack(node.nid, name_at, node.kind, 0))
             name_at += len(name)
         parts.extend(names)
-        if last != len(item.names):
+        if last != len(all_names):
             parts.append(bytes(_BLOCK - name_at))
     return b"".join(parts)
 

@@ -16,7 +16,7 @@ from pullet.store.erofs_image import SUPERBLOCK_AT, build_image
 from pullet.store.errors import disk_full_named
 from pullet.store.layer_form import detach_into, layer_path, sweep_names
 from pullet.store.layer_records import Layer, LayerForm
-from pullet.store.layer_tree import DATA_START, LayerTree, Node
+from pullet.store.layer_tree import DATA_START, LayerTree
 from pullet.store.settings import UnpackLimits
 from pullet.store.sparse_files import is_zero_outside
 from pullet.store.sparse_pieces import ChunkMap, lay_out
@@ -75,14 +75,14 @@ class ErofsLayers:
             right = [(DATA_START, DATA_START + layer.tar_bytes)]
             chunks, data_end = _lay_out_all(descriptor, tree, layer.tar_bytes, checked=right)
             image = build_image(tree, data_end, chunks)
-            parts: list[tuple[int, bytes | bytearray]] = [(SUPERBLOCK_AT, image.superblock)]
-            at = image.metadata_at
-            for part in image.metadata:
-                parts.append((at, part))
-                at += len(part)
-            if any(os.pread(descriptor, len(part), at) != part for at, part in parts):
+            at, superblock_end = image.metadata_at, SUPERBLOCK_AT + len(image.superblock)
+            if os.pread(descriptor, len(image.superblock), SUPERBLOCK_AT) != image.superblock:
                 return False
-            right += [(at, at + len(part)) for at, part in parts]
+            for part in image.metadata:
+                if os.pread(descriptor, len(part), at) != part:
+                    return False
+                at += len(part)
+            right += [(SUPERBLOCK_AT, superblock_end), (image.metadata_at, at)]
             return image.total_bytes == os.fstat(descriptor).st_size and is_zero_outside(descriptor, right)
 
     def sync(self, layer: Layer) -> None:
@@ -208,7 +208,7 @@ def _lay_out_all(
     """The chunk maps of all sparse files, by id() of their nodes, and where the data ends now."""
     chunks: dict[int, ChunkMap] = {}
     for directory in tree.directories():
-        for child in directory.children.values():
-            if isinstance(child, Node) and isinstance(child.payload, TarMember) and id(child) not in chunks:
+        for _, child in directory.objects():
+            if isinstance(child.payload, TarMember) and id(child) not in chunks:
                 chunks[id(child)], data_end = lay_out(descriptor, child.payload, data_end, checked=checked)
     return chunks, data_end

@@ -2,7 +2,8 @@
 
 A plain entry (a regular file, device or fifo without extended attributes) is 64 bytes in `table`, packed when it is
 met, and an int in its directory: `index << 3 | file type`. Directories, symbolic links and entries with extras are
-objects. So a layer of a million files takes about 250 bytes each, and most inodes are never touched again.
+objects. A directory that the tar has left is sealed: names and ints of its plain entries become two strings of bytes.
+So a layer of a million files takes about 100 bytes each, and most inodes are never touched again.
 
 What a tar says in sequence becomes what overlayfs understands at once: later entries replace earlier ones, whiteouts
 become character devices 0/0, a directory that replaced something of this layer or of a lower one becomes opaque.
@@ -11,6 +12,7 @@ become character devices 0/0, a directory that replaced something of this layer 
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Iterator
 from typing import Final, TypeAlias
 
@@ -30,7 +32,7 @@ _NLINK: Final = struct.Struct("<I")
 BLOCK_BITS: Final = 9
 DATA_START: Final = 4096  # of the tar in the layer file
 FLAT_PLAIN: Final = 1  # i_format: extended inode, data in consecutive blocks
-_MAX_LINKS: Final = 0xFFFFFFFF
+_MIN_SEALED: Final = 16
 _MAX_HOPS: Final = 40
 _OPAQUE: Final = b"trusted.overlay.opaque"
 _ORIGIN: Final = b"trusted.overlay.origin"
@@ -57,14 +59,47 @@ class Node:
 class Directory(Node):
     """A directory. `is_implied`: no entry of its own so far."""
 
-    __slots__ = ("children", "is_implied", "is_opaque", "parent", "path")
+    __slots__ = ("_children", "_seal_from", "_sealed", "is_implied", "is_opaque", "parent", "path")
 
     def __init__(self, path: bytes, parent: Directory | None, member: TarMember | None) -> None:
         super().__init__(DIR, member or _implied(path))
         self.path, self.parent = path, parent
-        self.children: dict[bytes, Entry] = {}
+        self._children: dict[bytes, Entry] = {}
+        self._sealed: tuple[bytes, array[int]] | None = None  # names, ended by NUL each; their ints
+        self._seal_from = _MIN_SEALED
         self.is_implied = member is None
         self.is_opaque = False
+
+    @property
+    def children(self) -> dict[bytes, Entry]:
+        """Every entry by name, to look at and to change."""
+        if self._sealed is not None:
+            self._children = self.entries()
+            self._sealed = None
+            self._seal_from = 2 * len(self._children)  # one that is opened again and again is not sealed each time
+        return self._children
+
+    def seal(self) -> None:
+        """Nobody is expected to ask for an entry soon: keep the plain ones in less memory."""
+        if self._sealed is None and len(self._children) >= self._seal_from:
+            plain = [(name, entry) for name, entry in self._children.items() if type(entry) is int]
+            self._sealed = b"\0".join(name for name, _ in plain), array("I", [entry for _, entry in plain])
+            self._children = {name: entry for name, entry in self._children.items() if type(entry) is not int}
+
+    def entries(self) -> dict[bytes, Entry]:
+        """Every entry by name, to look at alone; does not unseal."""
+        if self._sealed is None:
+            return self._children
+        names, entries = self._sealed
+        return {**dict(zip(names.split(b"\0"), entries, strict=True)), **self._children} if entries else self._children
+
+    def objects(self) -> Iterator[tuple[bytes, Node]]:
+        """The entries that are not plain, with their names."""
+        return ((name, entry) for name, entry in self._children.items() if isinstance(entry, Node))
+
+    def has_whiteouts(self) -> bool:
+        """Whether an entry of layers below is hidden by name."""
+        return WHITEOUT in self._children.values() or (self._sealed is not None and WHITEOUT in self._sealed[1])
 
     def update(self, member: TarMember) -> None:
         """Take the metadata of an entry; contents stay."""
@@ -88,6 +123,8 @@ class LayerTree:
         self._directories: dict[bytes, Directory] = {b"": self.root}
         self._late: dict[bytes, bytes] = {}  # hard links whose target was not here yet
         self._count = 1
+        self._above = b""  # where the last plain file went, and what is there; None: no such directory
+        self._here: dict[bytes, Entry] | None = self.root.children
 
     @property
     def plain_entries(self) -> int:
@@ -98,8 +135,8 @@ class LayerTree:
     def add_file(self, path: bytes, mode: int, uid: int, gid: int, mtime: int, size: int, offset: int) -> None:
         """A plain regular file."""
         above, _, name = path.rpartition(b"/")
-        directory = self._directories.get(above)
-        if directory is None or name in directory.children or self._late or len(name) > 255 or len(path) > 4095:
+        here = self._here if above == self._above else self._enter(above)
+        if here is None or name in here or self._late or len(name) > 255 or len(path) > 4095:
             member = TarMember(
                 type=tar_stream.REGULAR, path=path, mode=mode, uid=uid, gid=gid, mtime=mtime, nanoseconds=0,
                 size=size, offset=offset, stored_bytes=size,
@@ -115,7 +152,16 @@ class LayerTree:
             FLAT_PLAIN, 0, 0o100000 | mode, 0, size, (DATA_START + offset) >> BLOCK_BITS if size else 0, index + 1,
             uid, gid, mtime, 0, 1,
         )  # fmt: skip
-        directory.children[name] = index << 3 | REG
+        here[name] = index << 3 | REG
+
+    def _enter(self, above: bytes) -> dict[bytes, Entry] | None:
+        """The tar goes on in another directory."""
+        left = self._directories.get(self._above)
+        if left is not None:
+            left.seal()
+        entered = self._directories.get(above)
+        self._above, self._here = above, None if entered is None else entered.children
+        return self._here
 
     def add(self, member: TarMember) -> None:
         """Any member. Raises LayerEntryError."""
@@ -152,7 +198,7 @@ class LayerTree:
                 directory.children[name] = entry
         for directory in self._directories.values():
             if directory.is_opaque:  # nothing lower is seen there: its whiteouts have nothing to hide
-                for name in [name for name, child in directory.children.items() if child == WHITEOUT]:
+                for name in [name for name, child in directory.entries().items() if child == WHITEOUT]:
                     del directory.children[name]
         root = self.root
         return LayerNeeds(
@@ -172,7 +218,7 @@ class LayerTree:
         while stack:
             directory = stack.pop()
             yield directory
-            stack.extend(child for child in directory.children.values() if isinstance(child, Directory))
+            stack.extend(child for _, child in directory.objects() if isinstance(child, Directory))
 
     # -- entries
     def _make(self, member: TarMember) -> Entry | None:
@@ -219,6 +265,8 @@ class LayerTree:
         made.is_opaque = is_opaque
         self._replace(parent, name, made)
         self._directories[path] = made
+        if self._above == path:
+            self._here = made.children
         return made
 
     def _add_link(self, directory: Directory, name: bytes, member: TarMember) -> None:
@@ -266,7 +314,8 @@ class LayerTree:
             gone = stack.pop()
             if isinstance(gone, Directory):
                 self._directories.pop(gone.path, None)
-                stack += gone.children.values()
+                self._above, self._here = gone.path, None  # for it may be the one the tar is in
+                stack += gone.entries().values()
                 if self._late:
                     prefix = gone.path + b"/"
                     for path in [path for path in self._late if path.startswith(prefix)]:
@@ -370,7 +419,7 @@ def marked_xattrs(directory: Directory) -> dict[bytes, bytes]:
     """
     if directory.is_opaque and directory.parent is not None:
         return {**directory.xattrs, _OPAQUE: b"y"}
-    if WHITEOUT in directory.children.values():
+    if directory.has_whiteouts():
         return {**directory.xattrs, _ORIGIN: b""}
     return directory.xattrs
 

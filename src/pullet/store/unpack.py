@@ -8,7 +8,7 @@
 
 Inflating is the longest of these, so that thread does nothing else. All heavy calls but the walk release the
 interpreter lock. Small layers do the same on the calling thread alone. Memory: the channels (the two of the tar hold
-the same pieces), a piece in each hand, and the tree (about 250 bytes an entry): below 64 MiB per layer of any size,
+the same pieces), a piece in each hand, and the tree (about 100 bytes an entry): below 64 MiB per layer of any size,
 plus the window of a zstd frame: 8 MiB a layer, and one window of up to 128 MiB in the whole process (see zstd_frames).
 """
 
