@@ -39,6 +39,11 @@ RESOURCEQUOTAS = Resource(
 )  # fmt: skip
 
 # the rest, by group -------------------------------------------------------------------------------------------------
+APISERVICES = Resource(
+    group="apiregistration.k8s.io", version="v1", plural="apiservices", singular="apiservice", kind="APIService",
+    namespaced=False, categories=("api-extensions",), has_status=True, subresources=(_STATUS,),
+    inert="there is no aggregation, the API it describes is not served",
+)  # fmt: skip
 HORIZONTALPODAUTOSCALERS = Resource(
     group="autoscaling", version="v2", plural="horizontalpodautoscalers", singular="horizontalpodautoscaler",
     kind="HorizontalPodAutoscaler", namespaced=True, short_names=("hpa",), categories=("all",), has_status=True,
@@ -98,6 +103,6 @@ STORAGECLASSES = Resource(
 
 INERT_KINDS: tuple[Resource, ...] = (
     LIMITRANGES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, REPLICATIONCONTROLLERS, RESOURCEQUOTAS,
-    HORIZONTALPODAUTOSCALERS, HORIZONTALPODAUTOSCALERS_V1, CRONJOBS, ENDPOINTSLICES, INGRESSCLASSES,
+    APISERVICES, HORIZONTALPODAUTOSCALERS, HORIZONTALPODAUTOSCALERS_V1, CRONJOBS, ENDPOINTSLICES, INGRESSCLASSES,
     INGRESSES, NETWORKPOLICIES, CLUSTERROLEBINDINGS, CLUSTERROLES, ROLEBINDINGS, ROLES, PRIORITYCLASSES, STORAGECLASSES,
 )  # fmt: skip

@@ -25,6 +25,15 @@ MANIFESTS: dict[Resource, dict[str, Any]] = {
     },
     inert_kinds.REPLICATIONCONTROLLERS: {"spec": {"replicas": 2, "selector": {"a": "b"}, "template": TEMPLATE}},
     inert_kinds.RESOURCEQUOTAS: {"spec": {"hard": {"pods": "4"}}},
+    inert_kinds.APISERVICES: {
+        "spec": {
+            "group": "example.com",
+            "version": "v1",
+            "groupPriorityMinimum": 1,
+            "versionPriority": 1,
+            "service": {"name": "s", "namespace": "default"},
+        }
+    },
     inert_kinds.HORIZONTALPODAUTOSCALERS: {
         "spec": {"maxReplicas": 3, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}}
     },
