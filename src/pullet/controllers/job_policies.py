@@ -31,10 +31,14 @@ def replaces_only_failed(job: Mapping[str, Any]) -> bool:
 
 
 def is_failed(job: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
-    """Whether the pod counts as failed: pods deleted before their end do, unless their end is waited for."""
+    """Whether the pod counts as failed: pods deleted before their end do, unless their end is waited for.
+
+    Nobody will ever end a pod that was never bound to a node.
+    """
     if phase_of(pod) == "Failed":
         return True
-    return phase_of(pod) != "Succeeded" and is_deleting(pod) and not replaces_only_failed(job)
+    is_waited_for = replaces_only_failed(job) and bool((pod.get("spec") or {}).get("nodeName"))
+    return phase_of(pod) != "Succeeded" and is_deleting(pod) and not is_waited_for
 
 
 def match_failure(job: Mapping[str, Any], pod: Mapping[str, Any]) -> FailureMatch:

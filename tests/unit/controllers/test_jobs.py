@@ -185,6 +185,8 @@ def test_a_pod_on_its_way_out_is_replaced_at_once_or_after_its_end() -> None:
     assert plan_pods(at_once, replaced, NOW + timedelta(hours=13)).create == [None]
     assert plan_pods(later, waited_for, NOW).create == []
     assert waited_for.to_release == []
+    unbound = count_pods(later, [job_pod("a", "Pending", deleting=True, node="")])
+    assert (unbound.all_failed, names(unbound.to_release)) == (1, ["a"])
 
 
 # --- a limit for each index ---
