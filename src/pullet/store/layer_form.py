@@ -34,7 +34,7 @@ class TarSource(Protocol):
 class LayerWriter(Protocol):
     """One layer being written. `write` and `walk` each get the whole tar, in order, each from one thread of its own.
 
-    `write` may be ahead of `walk`, never behind it by more than the piece at hand.
+    Neither waits for the other: `commit` is the first to see both complete.
     """
 
     def write(self, data: bytes) -> None:

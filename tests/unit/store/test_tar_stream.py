@@ -132,6 +132,51 @@ def test_absolute_names_and_dots_lie_below_the_root() -> None:
     assert [member.path for member in members] == [b"etc/x", b"a/b", b"d", b""]
 
 
+LONG = st.lists(st.text("ab.-é", min_size=1, max_size=40), min_size=1, max_size=6).map("/".join)
+
+
+@given(
+    entries=st.lists(
+        st.tuples(
+            st.tuples(st.sampled_from(["", "./", "/", "a/../"]), LONG, st.sampled_from(["", "/"])).map("".join),
+            st.sampled_from([tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.AREGTYPE]),
+            st.integers(0, 0o7777),
+            st.integers(0, 0o7777777),
+            st.integers(0, 1 << 33),
+        ),
+        max_size=6,
+    ),
+    tar_format=st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT]),
+)
+def test_the_short_way_reads_what_the_long_way_reads(
+    entries: list[tuple[str, bytes, int, int, int]], tar_format: int
+) -> None:
+    packed = []
+    for name, kind, mode, owner, mtime in entries:
+        info = tarfile.TarInfo(name)
+        info.type, info.mode, info.uid, info.gid, info.mtime = kind, mode, owner, owner // 2, mtime
+        with suppress(ValueError):  # a name or time that the format cannot hold
+            packed.append(info.tobuf(tar_format))
+    note = tarfile.TarInfo.create_pax_global_header({"comment": "sends every header the long way"})
+    assert outcome(b"".join(packed), 0) == outcome(note + b"".join(packed), len(note))
+
+
+def outcome(data: bytes, shift: int) -> list[TarMember] | str:
+    """The members with offsets as if the tar began at `shift`, or why it is refused."""
+    try:
+        return [replace(member, offset=member.offset - shift) for member in walk(data + bytes(1024))]
+    except LayerEntryError as error:
+        return error.rule
+
+
+def test_times_in_gnu_headers_are_no_prefix() -> None:
+    header = bytearray(tarfile.TarInfo("name").tobuf(tarfile.GNU_FORMAT))
+    header[345:357] = b"14000000000\0"
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    assert [member.path for member in walk(bytes(header) + bytes(1024))] == [b"name"]
+
+
 def test_global_headers_apply_until_changed() -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT, pax_headers={"uname": "x"}) as tar:
