@@ -312,6 +312,16 @@ def test_how_pods_end(node: Node, name: str, phase: str, ended: dict[str, Any]) 
     assert "message" in ended or "message" not in state
 
 
+def test_a_job_fails_by_the_exit_code_of_its_pod(node: Node) -> None:
+    node.pullet.kubectl("wait", "--for=condition=Failed", "job/picky", f"--timeout={SECONDS:.0f}s").ok()
+    status = json.loads(node.pullet.kubectl("get", "job", "picky", "-o", "json").ok())["status"]
+    failed = next(each for each in status["conditions"] if each["type"] == "Failed")
+    pod = node.pullet.kubectl("get", "pod", "-l", "job-name=picky", "-o", "jsonpath={.items[*].metadata.name}").ok()
+    text = f"Container c for pod default/{pod} failed with exit code 42 matching FailJob rule at index 0"
+    assert (failed["reason"], failed["message"], status["failed"]) == ("PodFailurePolicy", text, 1)
+    assert node.events("picky", "PodFailurePolicy") == [text]
+
+
 def test_a_deadline_fails_the_pod(node: Node) -> None:
     status = node.wait("late", lambda status: status["phase"] == "Failed")["status"]
     assert status["reason"] == "DeadlineExceeded"
