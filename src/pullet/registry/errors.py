@@ -9,6 +9,8 @@ RegistryError(host, method, url)
 ├ UnexpectedStatusError     any other status                 (retryable from 500 on)
 ├ RegistryUnavailableError  no HTTP answer: DNS, refused, timeout, TLS, cut      (retryable)
 │ ├ CertificateError        the server's certificate does not verify
+│ │ ├ CertificateExpiredError  its time is over or not yet come
+│ │ └ CertificateNameError     it is for other names
 │ ├ PlainHttpError          TLS was spoken to a registry that speaks plain HTTP
 │ └ TlsExpectedError        plain HTTP was spoken to a registry that speaks TLS
 ├ ContentMismatchError      what came is not what its descriptor says
@@ -151,7 +153,7 @@ class RegistryUnavailableError(RegistryError):
 
 
 class CertificateError(RegistryUnavailableError):
-    """The certificate is not trusted, expired, or for another name."""
+    """The certificate is not trusted."""
 
     reason: ClassVar[str] = "CertificateInvalid"
     retryable: ClassVar[bool] = False
@@ -159,6 +161,22 @@ class CertificateError(RegistryUnavailableError):
     advice_elsewhere: ClassVar[str] = (
         'trust the CA of {host} with `ca = "/path/ca.crt"` where certs.d/{domain}/hosts.toml names it'
     )
+
+
+class CertificateExpiredError(CertificateError):
+    """The certificate is trusted, but not now."""
+
+    reason: ClassVar[str] = "CertificateExpired"
+    advice: ClassVar[str] = "the certificate of {host} must be renewed, unless the clock of this node is wrong"
+    advice_elsewhere: ClassVar[str] = advice
+
+
+class CertificateNameError(CertificateError):
+    """The certificate is for other names."""
+
+    reason: ClassVar[str] = "CertificateNameMismatch"
+    advice: ClassVar[str] = "use a name of {host} that its certificate is for, or have it made for this one"
+    advice_elsewhere: ClassVar[str] = advice
 
 
 class PlainHttpError(RegistryUnavailableError):

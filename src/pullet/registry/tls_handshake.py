@@ -9,7 +9,14 @@ from typing import Final, TypeAlias
 from pullet.kit.worker_threads import StopFlag
 from pullet.registry.dial_target import DialTarget, os_text
 from pullet.registry.endpoint import TlsSettings
-from pullet.registry.errors import CertificateError, HostsConfigError, PlainHttpError, RegistryUnavailableError
+from pullet.registry.errors import (
+    CertificateError,
+    CertificateExpiredError,
+    CertificateNameError,
+    HostsConfigError,
+    PlainHttpError,
+    RegistryUnavailableError,
+)
 from pullet.registry.nested_tls import NestedTls
 from pullet.registry.proxies import PROXY_FAILURE, Proxy
 
@@ -97,8 +104,8 @@ def start_tls(
 def _failure(error: OSError | ValueError, target: DialTarget, name: str, *, is_proxy: bool) -> RegistryUnavailableError:
     kind: type[RegistryUnavailableError] = RegistryUnavailableError
     if isinstance(error, ssl.SSLCertVerificationError):
-        text = f"tls: failed to verify certificate: x509: {_certificate_text(error, name)}"
-        kind = CertificateError
+        kind, text = _certificate_failure(error, name)
+        text = f"tls: failed to verify certificate: x509: {text}"
     elif isinstance(error, ssl.SSLError) and error.reason in _PLAIN_HTTP_REASONS:
         text = "http: server gave HTTP response to HTTPS client"
         kind = PlainHttpError
@@ -113,13 +120,13 @@ def _failure(error: OSError | ValueError, target: DialTarget, name: str, *, is_p
     return target.unavailable(text, kind)
 
 
-def _certificate_text(error: ssl.SSLCertVerificationError, name: str) -> str:
+def _certificate_failure(error: ssl.SSLCertVerificationError, name: str) -> tuple[type[CertificateError], str]:
     match error.verify_code:
-        case 10:
-            return "certificate has expired or is not yet valid"
+        case 9 | 10:
+            return CertificateExpiredError, "certificate has expired or is not yet valid"
         case 62 | 64:
-            return f"certificate is not valid for {name}"
+            return CertificateNameError, f"certificate is not valid for {name}"
         case 18 | 19 | 20 | 21:
-            return "certificate signed by unknown authority"
+            return CertificateError, "certificate signed by unknown authority"
         case _:
-            return error.verify_message
+            return CertificateError, error.verify_message

@@ -108,6 +108,8 @@ def test_a_certificate_for_another_time_or_name(authority: trustme.CA, tmp_path:
         resolve(registry, tmp_path, f'server = "{registry.url}"\nca = "{tmp_path}/ca.pem"\n')
     wanted = "has expired or is not yet valid" if is_expired else "is not valid for 127.0.0.1"
     assert caught.value.detail == f"tls: failed to verify certificate: x509: certificate {wanted}"
+    helps = "must be renewed" if is_expired else "have it made for this one"
+    assert helps in caught.value.next_step, "a trusted CA would not help"
 
 
 def test_client_certificates(authority: trustme.CA, tmp_path: Path) -> None:
