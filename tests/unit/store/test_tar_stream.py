@@ -6,6 +6,7 @@ import io
 import tarfile
 from contextlib import suppress
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -149,7 +150,7 @@ LONG = st.lists(st.text("ab.-é", min_size=1, max_size=40), min_size=1, max_size
     tar_format=st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT]),
 )
 def test_the_short_way_reads_what_the_long_way_reads(
-    entries: list[tuple[str, bytes, int, int, int]], tar_format: int
+    entries: list[tuple[str, bytes, int, int, int]], tar_format: Literal[0, 1]
 ) -> None:
     packed = []
     for name, kind, mode, owner, mtime in entries:
