@@ -237,6 +237,22 @@ async def test_shared_and_unique_bytes(tmp_path: Path, registry: FakeRegistry, t
         assert (usage["layer_count"], usage["orphan_bytes"]) == (3, 0)
 
 
+async def test_layers_with_their_sizes_and_what_is_shared(
+    tmp_path: Path, registry: FakeRegistry, threads: WorkerThreads
+) -> None:
+    async with open_node(tmp_path, registry, threads, FakeClock()) as node:
+        await node.pull("one", "three")
+        alone = await node.world.service.inspect_image(spec("one"))
+        await node.pull("two")
+        shared, own = (await node.world.service.inspect_image(spec("one"))).layers
+        assert [layer.shared_bytes for layer in alone.layers] == [0, 0]
+        assert (shared.diff_id, own.diff_id) == tuple(str(layer.diff_id) for layer in LAYERS["one"])
+        assert shared.compressed_bytes == SHARED.descriptor.size
+        assert shared.uncompressed_bytes == shared.shared_bytes == len(SHARED.blob)  # they are not compressed
+        assert (own.uncompressed_bytes > 100_000, own.shared_bytes) == (True, 0)
+        assert alone.config["config"] == {"Cmd": ["one"]}
+
+
 def damage(file: Path) -> None:
     """Change a byte in the middle."""
     content = bytearray(file.read_bytes())
