@@ -13,7 +13,9 @@ import pytest
 from tests.golden.registry_process import RegistryProcess, docker_registry
 
 from pullet.assembly.credential_sources import mirror_logins
+from pullet.assembly.images_only import open_images
 from pullet.base.redact import Secret
+from pullet.config import Settings
 from pullet.credentials.keyring import Keyring, NodeConfigFiles
 from pullet.credentials.node_config_paths import NodeConfigPaths
 from pullet.cri.errors import CriError
@@ -148,4 +150,20 @@ async def test_a_mirror_that_is_all_there_is_tells_its_refusal(tmp_path: Path) -
         async with open_service(tmp_path) as service:
             with pytest.raises(CriError, match=r"no basic auth credentials|401 Unauthorized"):
                 await pull(service, f"{registry.host}/team/app:1.0")
+        assert registry.log == ()
+
+
+async def test_a_pull_without_a_node_shows_it_too(tmp_path: Path) -> None:
+    alices = FakeAuth(scheme="basic", users={"alice": "s3cret"})
+    async with FakeRegistry(auth=alices) as mirror, FakeRegistry() as registry:
+        mirror.push(tiny_image(), "team/app", "1.0")
+        settings = Settings(root=str(tmp_path / "root"), registry_hosts=str(tmp_path / "certs"))
+        directory = tmp_path / "root" / "nodes" / "node1"
+        directory.mkdir(parents=True)
+        node_config(directory, {mirror.host: GOOD})
+        hosts_toml(tmp_path / "certs", registry.host, mirror.host)
+        async with open_images(settings, "node1", SystemClock()) as images:
+            messages = [message async for message in images.pull(f"{registry.host}/team/app:1.0")]
+        assert messages[-1]["kind"] == "pulled"
+        assert shown_to(mirror) == {basic(GOOD)}
         assert registry.log == ()
