@@ -89,7 +89,7 @@ async def live_and_die(directory: Path) -> None:
             ContainerConfig(
                 metadata=ContainerMetadata("main"),
                 image=ImageSpec(image),
-                command=("sh", "-c", 'trap "exit 5" TERM; while :; do sleep 0.05; done'),
+                command=("sh", "-c", 'trap "exit 5" TERM; echo ready; while :; do sleep 0.05; done'),
                 log_path="main.log",
             ),
             config,
@@ -184,10 +184,18 @@ async def test_a_container_is_whole_or_gone_after_the_next_start(point: str, tmp
         for container in containers:
             if container.state is ContainerState.CREATED:
                 await service.start_container(container.id)
-                await asyncio.sleep(0.2)
+            await asyncio.to_thread(wait_until_ready, tmp_path)
             await service.stop_container(container.id, 10)
             assert (await service.container_status(container.id)).exit_code == 5
     await settle(tmp_path)
+
+
+def wait_until_ready(directory: Path) -> None:
+    """Wait until the container's shell has set its trap, and said so."""
+    log, deadline = directory / "logs" / "main.log", time.monotonic() + 30
+    while not (log.exists() and b"ready" in log.read_bytes()):
+        assert time.monotonic() < deadline, "the container said nothing"
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("point", REMOVING)

@@ -271,9 +271,11 @@ def test_kill_while_running_leaves_the_container_alone(world: World) -> None:
     apply_pod(pullet)
     before = wait_running(pullet)
     pullet.kill()
-    time.sleep(0.5)
     pullet.start()
-    time.sleep(2)
+    # once a later pod runs, the node has looked at the earlier one
+    pullet.kubectl("apply", "-f", "-", stdin=POD.replace("victim", "witness")).ok()
+    pullet.kubectl("wait", "--for=condition=Ready", "pod/witness", "--timeout=60s", timeout_seconds=90).ok()
+    pullet.kubectl("delete", "pod", "witness").ok()
     after = wait_running(pullet)
     assert (after["containerID"], after["restartCount"]) == (before["containerID"], 0)
     assert after["state"] == before["state"]
