@@ -163,7 +163,8 @@ class Application:
         method = request.method
         bare = path.rstrip("/")
         if bare in ("/healthz", "/livez", "/readyz") or path.startswith(("/livez/", "/readyz/", "/healthz/")):
-            return Response("ok", media_type="text/plain")
+            is_verbose = "verbose" in request.query_params
+            return Response(_health(path.split("/")[1]) if is_verbose else "ok", media_type="text/plain")
         if bare == "/version":
             return Response(self._version, media_type=_JSON)
         if method not in ("GET", "HEAD"):
@@ -212,6 +213,11 @@ class Application:
         if request.query_params.get("hash"):
             headers["cache-control"] = "public, immutable"
         return Response(document, headers=headers, media_type=_JSON)
+
+
+def _health(name: str) -> str:
+    """What a server that answers at all can say of itself, check by check."""
+    return f"[+]ping ok\n[+]log ok\n{name} check passed\n"
 
 
 def _warning(text: str) -> str:

@@ -51,6 +51,7 @@ async def test_nobody_gets_in_without_a_credential(api: Api, threads: WorkerThre
         status, body = await someone.token(token, "GET", PODS)
         assert (status, body["reason"], body["message"]) == (401, "Unauthorized", "Unauthorized")
     assert await someone.token("", "GET", "/livez") == (200, "ok")
+    assert (await someone.token("", "GET", "/readyz?verbose"))[1].endswith("\nreadyz check passed\n")
     status, version = await someone.token("", "GET", "/version")
     assert (status, version["gitVersion"]) == (200, "v1.36.2")
     assert (await someone.token("", "GET", "/api"))[0] == 401
