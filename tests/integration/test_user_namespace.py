@@ -13,6 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from pullet.kit.clock import SystemClock
+from pullet.store.errors import LayerRefusedError
+from pullet.store.mounts import unmount_all_below
+from pullet.store.overlay_mount import mount_overlay
+from pullet.store.settings import SnapshotterChoice, StoreSettings
+from pullet.store.store import Store
+from pullet.testing.layer_tars import LayerTar
+
 pytestmark = pytest.mark.root
 
 SCRIPT = """
@@ -103,3 +111,45 @@ def test_the_same_trees_but_for_what_only_root_may(places: tuple[Path, Path], fo
     assert told["count"] > 15
     assert "in a user namespace: without device nodes and trusted.* attributes" in told["explanation"]
     assert "entry 'f': its owner 70000:1 is not mapped in this user namespace" in told["said"]
+
+
+REFUSED = """
+import os, sys
+from pathlib import Path
+from pullet.kit.clock import SystemClock
+from pullet.store.errors import StoreError
+from pullet.store.store import Store
+Store.open(Path(sys.argv[1]), clock=SystemClock()).close()  # also loads all that an ordinary user may not read
+os.setgid(100_000)
+os.setuid(100_000)
+try:
+    Store.open(Path(sys.argv[2]) / "store", clock=SystemClock())
+except StoreError as error:
+    print(error)
+"""
+
+
+def test_without_a_namespace_of_its_own_it_is_said_what_to_do(places: tuple[Path, Path]) -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", REFUSED, *places], cwd=Path(__file__).parents[2], check=True, stdout=subprocess.PIPE
+    ).stdout.decode()
+    assert "no overlay can be mounted at" in said
+    assert "Operation not permitted. Without root, start pullet in a user and a mount namespace" in said
+
+
+def test_on_a_file_system_that_bears_no_overlay_images_can_still_be_kept(tmp_path: Path) -> None:
+    for name in ("lower", "upper", "work", "merged"):
+        (tmp_path / name).mkdir()
+    mount_overlay(tmp_path / "merged", [tmp_path / "lower"], upper=tmp_path / "upper", work=tmp_path / "work")
+    try:
+        choice = StoreSettings(snapshotter=SnapshotterChoice.DIRECTORY)
+        with Store.open(tmp_path / "merged" / "store", clock=SystemClock(), settings=choice) as store:
+            blob = LayerTar().directory("d").file("d/f", b"f").blob()
+            store.layers.unpack(blob.open(), descriptor=blob.descriptor, diff_id=blob.diff_id)
+            assert store.layers.verify(blob.diff_id)
+            assert "no container can start" in store.status().explanation
+            blob = LayerTar().whiteout("gone").blob()
+            with pytest.raises(LayerRefusedError, match=r"'\.wh\.gone': this file system takes no whiteouts"):
+                store.layers.unpack(blob.open(), descriptor=blob.descriptor, diff_id=blob.diff_id)
+    finally:
+        unmount_all_below(tmp_path)

@@ -306,7 +306,11 @@ class TreeExtractor:
         try:
             status = os.lstat(found.name, dir_fd=parent)
         except FileNotFoundError:
-            os.mknod(found.name, stat.S_IFCHR, 0, dir_fd=parent)
+            try:
+                os.mknod(found.name, stat.S_IFCHR, 0, dir_fd=parent)
+            except PermissionError as error:
+                rule = "this file system takes no whiteouts (is it an overlay itself?): keep the store on another one"
+                raise LayerEntryError(path, rule) from error
             self._whiteouts.add(target)
             return True
         if stat.S_ISDIR(status.st_mode):

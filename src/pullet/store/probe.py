@@ -6,6 +6,7 @@ overlayfs's attributes in `user.overlay.*`.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -66,17 +67,20 @@ def _directories(root: Path, explanation: str) -> ProbeResult:
     shutil.rmtree(place, ignore_errors=True)
     for name in ("lower", "upper", "work", "merged"):
         (place / name).mkdir(parents=True)
+    userxattr = not _may_write_trusted(place / "lower")
     try:
-        userxattr = not _may_write_trusted(place / "lower")
         mount_overlay(
             place / "merged", [place / "lower"], upper=place / "upper", work=place / "work", userxattr=userxattr
         )
         unmount(place / "merged", MNT_DETACH)
-    except (MountError, OSError) as error:
-        raise StoreError(
-            f"no overlay can be mounted at {root}, and layers are put together with one: {error}. Without root, start"
-            " pullet in a user and a mount namespace of its own: unshare --user --map-root-user --map-auto --mount …"
-        ) from error
+    except MountError as error:
+        if error.errno == errno.EPERM:
+            raise StoreError(
+                f"no overlay can be mounted at {root}, and layers are put together with one: {error}. Without root,"
+                " start pullet in a user and a mount namespace of its own: unshare --user --map-root-user --map-auto"
+                " --mount …"
+            ) from error
+        explanation += f"; images can be kept here, but no container can start: {error}"  # as on another overlay
     finally:
         shutil.rmtree(place, ignore_errors=True)
     if userxattr:
