@@ -168,8 +168,7 @@ def test_tls_spoken_to_a_plain_http_registry_names_the_setting(world: World) -> 
         "http: server gave HTTP response to HTTPS client"
     )
     words = "\n".join(advice)
-    assert "hosts.toml" in words
-    assert f'server = "http://{world.plain_http}"' in words
+    assert f"write `http://{world.plain_http}` where certs.d/registry.example.com/hosts.toml names it" in words
 
 
 def test_image_that_is_not_there(world: World) -> None:
