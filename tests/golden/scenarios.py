@@ -71,7 +71,8 @@ def _never(replay: Replay) -> None:
         ("ErrImageNeverPull", 'Container image "nginx:1.16" is not present with pull policy of Never'),
         ("Failed", "Error: ErrImageNeverPull"),
     ):
-        replay.describes("nginx-never-absent", rf"Warning  {reason}  \S+ \(x[45] over \S+\)  kubelet  {message}\n")
+        row = rf"Warning  {reason}  \S+ \(x[45] over \S+\)  kubelet  (?:spec\.\S+: )?{message}\n"
+        replay.describes("nginx-never-absent", row)  # kubectl 1.36 says of which container
     replay.preload("nginx:1.16")
     replay.wait_running()
 
