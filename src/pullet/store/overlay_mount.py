@@ -56,12 +56,21 @@ def overlay_takes_layers_singly() -> bool:
     context = -1
     try:
         context = system_call(_FSOPEN, b"overlay", _FSOPEN_CLOEXEC)
-        system_call(_FSCONFIG, context, _SET_STRING, b"lowerdir+", b"/", 0)
+        if _takes(context, b"not-an-option"):  # before Linux 6.5 options are gathered, and read only when all are there
+            return False
+        return _takes(context, b"lowerdir+")
     except OSError:
         return False
     finally:
         if context >= 0:
             os.close(context)
+
+
+def _takes(context: int, option: bytes) -> bool:
+    try:
+        system_call(_FSCONFIG, context, _SET_STRING, option, b"/", 0)
+    except OSError:
+        return False
     return True
 
 
