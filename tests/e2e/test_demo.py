@@ -6,6 +6,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,8 +23,32 @@ def run(*arguments: str, environment: dict[str, str] | None = None) -> subproces
     )
 
 
-def test_the_five_cases_tell_themselves() -> None:
-    ran = run("demo", "--quick")
+@dataclass(frozen=True)
+class Demos:
+    """The demonstrations that the tests look at; they run side by side, as most of their time is waiting."""
+
+    plain: Future[subprocess.CompletedProcess[str]]
+    older: Future[subprocess.CompletedProcess[str]]
+    without_runtime: Future[subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demos]:
+    broken = tmp_path_factory.mktemp("broken")
+    crun = broken / "crun"
+    crun.write_text("#!/bin/sh\necho 'this kernel is too old' >&2\nexit 1\n")
+    crun.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{broken}:{os.environ['PATH']}"}
+    with ThreadPoolExecutor(3) as threads:
+        yield Demos(
+            threads.submit(run, "demo", "--quick"),
+            threads.submit(run, "demo", "--quick", "--kubernetes-version", "1.23"),
+            threads.submit(run, "demo", "--quick", environment=environment),
+        )
+
+
+def test_the_five_cases_tell_themselves(demos: Demos) -> None:
+    ran = demos.plain.result()
     assert ran.returncode == 0, ran.stdout + ran.stderr
     said = ran.stdout
     for line in (
@@ -45,19 +72,16 @@ def test_the_five_cases_tell_themselves() -> None:
     assert why["nginx-always-present"].startswith("pulled in ")
 
 
-def test_a_machine_where_nothing_starts_is_no_success(tmp_path: Path) -> None:
-    crun = tmp_path / "crun"
-    crun.write_text("#!/bin/sh\necho 'this kernel is too old' >&2\nexit 1\n")
-    crun.chmod(0o755)
-    ran = run("demo", "--quick", environment={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+def test_a_machine_where_nothing_starts_is_no_success(demos: Demos) -> None:
+    ran = demos.without_runtime.result()
     assert ran.returncode == 1, ran.stdout + ran.stderr
     assert re.search(r"Warning +Failed +.*crun: this kernel is too old", ran.stdout)
     assert "not every pod did what its policy promises" in ran.stderr
     assert re.search(r"pod/nginx-tag-present should be Running and is \w+: .*this kernel is too old", ran.stderr)
 
 
-def test_older_releases_word_their_events_as_they_did(tmp_path: Path) -> None:
-    said = run("demo", "--quick", "--kubernetes-version", "1.23").stdout
+def test_older_releases_word_their_events_as_they_did(demos: Demos) -> None:
+    said = demos.older.result().stdout
     assert re.search(r'Successfully pulled image "nginx:latest" in [0-9.]+m?s\n', said)
     assert 'Container image "nginx:1.17.1" already present on machine\n' in said
     assert "Created container nginx\n" in said

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sqlite3
 from contextlib import suppress
 
 from starlette.datastructures import Headers
@@ -85,6 +86,9 @@ class Application:
         except PulletError as error:
             log.warning("request failed", extra={"path": scope["path"], "error": str(error)})
             response = status_response(InternalApiError.because(error))
+        except sqlite3.Error as error:  # a full disk, above all
+            log.warning("request failed", extra={"path": scope["path"], "error": str(error)})
+            response = status_response(InternalApiError.because(f"the API server's database: {error}"))
         except Exception:
             log.exception("request failed", extra={"path": scope["path"], "method": scope["method"]})
             response = status_response(InternalApiError.because("see the server's log"))

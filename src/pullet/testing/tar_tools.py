@@ -20,7 +20,7 @@ WRITERS: Final = (
     "gnu gnu", "gnu oldgnu", "gnu posix", "gnu ustar", "bsd ustar", "bsd pax", "bsd gnutar",
     "python pax", "python gnu", "umoci go",
 )  # fmt: skip
-SHORT: Final = frozenset({"gnu ustar", "bsd ustar"})  # names of 100 bytes, ids of 21 bits
+SHORT: Final = frozenset({"gnu ustar", "bsd ustar"})  # names of 100 bytes, ids of 18 bits
 ATTRIBUTES: Final = frozenset({"gnu posix", "bsd pax", "umoci go"})
 _UTF8: Final = {**os.environ, "LC_ALL": "C.UTF-8"}
 _PYTHON_FORMATS: Final = {"pax": tarfile.PAX_FORMAT, "gnu": tarfile.GNU_FORMAT}
