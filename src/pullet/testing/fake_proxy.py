@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import base64
 import http.client
-import select
 import socket
 import ssl
-import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import urlsplit
+
+from pullet.testing.proxy_server import ProxyServer, shuttle
 
 _HOP_HEADERS: Final = frozenset({"proxy-authorization", "connection", "keep-alive", "proxy-connection"})
 
@@ -40,11 +39,12 @@ class _Server(ThreadingHTTPServer):
         """Who does not trust the certificate goes away."""
 
 
-class FakeProxy:
+class FakeProxy(ProxyServer):
     """A proxy on a free port of 127.0.0.1. Thread-safe; a context manager.
 
     `routes` says where `host:port` really is, so that names need not resolve; others are taken as they are. With
-    `user` it answers 407 to whoever shows another name and password. With `tls` it is spoken to in TLS.
+    `user` it answers 407 to whoever shows another name and password. With `tls` it is spoken to in TLS. The log
+    has `METHOD target` of every request.
     """
 
     def __init__(
@@ -54,73 +54,14 @@ class FakeProxy:
         user: tuple[str, str] | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._routes = dict(routes or {})
+        super().__init__(_Server(self, tls), routes)
         self._authorization = ""
         if user is not None:
             self._authorization = f"Basic {base64.b64encode(':'.join(user).encode()).decode()}"
-        self._lock = threading.Lock()
-        self._log: list[str] = []
-        self.closing = threading.Event()
-        self._server = _Server(self, tls)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="fake-proxy")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def host(self) -> str:
-        """`127.0.0.1:port`."""
-        return f"127.0.0.1:{self._server.server_address[1]}"
-
-    @property
-    def log(self) -> tuple[str, ...]:
-        """`METHOD target` of every request, in order."""
-        with self._lock:
-            return tuple(self._log)
-
-    # what the handler asks
-
-    def record(self, line: str) -> None:
-        """Remember a request."""
-        with self._lock:
-            self._log.append(line)
 
     def admits(self, authorization: str) -> bool:
         """Whether who shows this header may pass."""
         return not self._authorization or authorization == self._authorization
-
-    def route(self, target: str) -> tuple[str, int]:
-        """Where `host:port` really is."""
-        return route(self._routes, target)
-
-
-def route(routes: Mapping[str, str], target: str) -> tuple[str, int]:
-    """Where `host:port` really is."""
-    parts = urlsplit(f"//{routes.get(target, target)}")
-    return parts.hostname or "", parts.port or 80
-
-
-def shuttle(near: socket.socket, far: socket.socket, closing: threading.Event) -> None:
-    """Carry bytes both ways until one side ends or `closing` is set."""
-    other = {near: far, far: near}
-    while not closing.is_set():
-        for ready in select.select(list(other), [], [], 0.05)[0]:
-            while True:
-                data = ready.recv(64 * 1024)
-                if not data:
-                    return
-                other[ready].sendall(data)
-                if not (isinstance(ready, ssl.SSLSocket) and ready.pending()):
-                    break
 
 
 class _Handler(BaseHTTPRequestHandler):

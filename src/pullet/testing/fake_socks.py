@@ -12,13 +12,10 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
-import threading
 from collections.abc import Mapping
 from socketserver import BaseRequestHandler, ThreadingTCPServer
-from types import TracebackType
-from typing import Self
 
-from pullet.testing.fake_proxy import route, shuttle
+from pullet.testing.proxy_server import ProxyServer, shuttle
 
 
 class _Server(ThreadingTCPServer):
@@ -30,50 +27,19 @@ class _Server(ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
 
-class FakeSocks:
+class FakeSocks(ProxyServer):
     """A proxy on a free port of 127.0.0.1. Thread-safe; a context manager.
 
     `routes` says where `host:port` really is, so that names need not resolve. With `user` it wants that login;
-    `refusal` is the reply code for every connection that is asked for (5: refused).
+    `refusal` is the reply code for every connection that is asked for (5: refused). The log
+    has `host:port` of every connection, as it was asked for.
     """
 
     def __init__(
         self, *, routes: Mapping[str, str] | None = None, user: tuple[str, str] | None = None, refusal: int = 0
     ) -> None:
-        self.routes, self.user, self.refusal = dict(routes or {}), user, refusal
-        self.closing = threading.Event()
-        self._lock = threading.Lock()
-        self._log: list[str] = []
-        self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="fake-socks")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    @property
-    def host(self) -> str:
-        """`127.0.0.1:port`."""
-        return f"127.0.0.1:{self._server.server_address[1]}"
-
-    @property
-    def log(self) -> tuple[str, ...]:
-        """`host:port` of every connection asked for, as it was asked for, in order."""
-        with self._lock:
-            return tuple(self._log)
-
-    def record(self, line: str) -> None:
-        """Remember a request."""
-        with self._lock:
-            self._log.append(line)
+        super().__init__(_Server(self), routes)
+        self.user, self.refusal = user, refusal
 
 
 class _Handler(BaseRequestHandler):
@@ -91,7 +57,7 @@ class _Handler(BaseRequestHandler):
             if proxy.refusal:
                 near.sendall(bytes((5, proxy.refusal, 0, 1)) + bytes(6))
                 return
-            with socket.create_connection(route(proxy.routes, target), timeout=10) as far:
+            with socket.create_connection(proxy.route(target), timeout=10) as far:
                 near.sendall(bytes((5, 0, 0, 1)) + bytes(6))
                 shuttle(near, far, proxy.closing)
         except (EOFError, ConnectionError):
