@@ -10,7 +10,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E)
 run: setup packages ## the main job: a node, its registry, pods of every pull policy, and why each was or was not pulled
 	$(SUDO) $(BIN)/pullet demo
 
-test: setup packages-of-tests ## everything: check, then the tests on real parts
+test: packages-of-tests setup ## everything: check, then the tests on real parts
 	$(MAKE) --no-print-directory check
 	$(MAKE) --no-print-directory real
 
@@ -22,12 +22,12 @@ check: setup ## formatting, lint, types, import contracts, dependencies, pure te
 	$(BIN)/deptry src
 	$(BIN)/pytest -q tests -m "not root"
 
-real: setup packages-of-tests ## the tests on real parts: registry, crun, kubectl, mounts
+real: packages-of-tests setup ## the tests on real parts: registry, crun, kubectl, mounts
 	$(MAKE) --no-print-directory real-nodes
 	$(MAKE) --no-print-directory real-parts
 
 # In the order of the files: tests that share a node follow its life.
-REAL := $(SUDO) env PULLET_REQUIRE=crun,kubectl,docker-registry,skopeo,podman,umoci,bsdtar \
+REAL := $(SUDO) env PULLET_REQUIRE=cc,crun,kubectl,docker-registry,skopeo,podman,umoci,bsdtar \
 	$(BIN)/pytest -q --durations=10 -p no:randomly -m root
 NODES := tests/golden tests/e2e
 
@@ -45,6 +45,7 @@ fix: setup ## repair what ruff can
 	$(BIN)/ruff format .
 
 setup: $(VENV)/.ready
+	@$(BIN)/python scripts/build_native.py
 
 packages: ## Debian packages, only for commands that are missing
 	@sh scripts/packages.sh

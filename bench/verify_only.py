@@ -29,15 +29,15 @@ from pullet.store.zstd_frames import LargeWindow
 class Nothing:
     """Layers that are only verified."""
 
-    form, root = LayerForm.EROFS, Path("/nowhere")
+    form, makes_files, root = LayerForm.EROFS, False, Path("/nowhere")
 
     def start(self, compressed_bytes: int) -> Nothing:
         return self
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         pass
 
-    def walk(self, data: bytes) -> None:
+    def walk(self, data: bytes | memoryview) -> None:
         pass
 
     def commit(self, diff_id: DiffID) -> Layer:

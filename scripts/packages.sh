@@ -21,6 +21,8 @@ if [ "${1:-}" = tests ]; then
     need podman podman
     need umoci umoci
     need bsdtar libarchive-tools
+    need cc gcc
+    [ -e /usr/include/stdint.h ] || missing="$missing libc6-dev"
 fi
 [ -z "$missing" ] && exit 0
 command -v apt-get >/dev/null || {

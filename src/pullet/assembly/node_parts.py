@@ -62,7 +62,11 @@ class NodeParts:
     def details(self) -> dict[str, Any]:
         """What the node says of itself in `pullet status`."""
         store = self.engine.store.status()
-        return {"store": str(store.root), "snapshotter": f"{store.snapshotter} ({store.explanation})"}
+        return {
+            "store": str(store.root),
+            "snapshotter": f"{store.snapshotter} ({store.explanation})",
+            "tar_headers": store.header_reader,
+        }
 
 
 @asynccontextmanager

@@ -9,7 +9,8 @@ Modules, in reading order:
   layers, layer_records     layers by DiffID; what is known of them
   unpack, decompress, zstd_frames
                             the pipeline from compressed stream to visible layer
-  tar_header, tar_stream    the walk over a tar's members
+  tar_header, tar_stream, tar_scan
+                            the walk over a tar's members; its short way in C
   layer_form, layer_syncer  what a form of layer must do; durability behind the pull's back
   layer_tree, erofs_image, sparse_pieces, erofs_layers
                             the form that is tar and file system in one file

@@ -1,19 +1,20 @@
-"""Compressed bytes in, uncompressed pieces of bounded size out. The format is told by its magic, not by media type.
+"""Compressed bytes in, uncompressed bytes into a buffer. The format is told by its magic, not by media type.
 
 Source: RFC 1952 2.2 (members follow each other), RFC 8878 3.1 (frames and skippable frames follow each other).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import IO, cast
+from collections.abc import Callable
+from gzip import BadGzipFile
+from typing import IO, BinaryIO, Protocol, cast
 
 import zstandard
-from isal import igzip_lib
+from isal import isal_zlib
 
 from pullet.store.zstd_frames import FrameReader, PieceSource, StreamEndsEarlyError, starts_zstd
 
-PIECE_BYTES = 1 << 20
+_READ_BYTES = 512 * 1024
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAGIC_BYTES = 4
 
@@ -22,69 +23,100 @@ class DecompressError(ValueError):
     """The compressed stream is broken; the text says how."""
 
 
+class Decompressed(Protocol):
+    """The uncompressed stream."""
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill `buffer` as far as the stream goes; gives the bytes written, 0 at the end. Raises DecompressError."""
+        ...
+
+
 def decompress(
     source: PieceSource, *, max_window_bytes: int, admit: Callable[[int], None] = lambda _bytes: None
-) -> Iterator[bytes]:
-    """The uncompressed stream in pieces of at most PIECE_BYTES.
+) -> Decompressed:
+    """The uncompressed stream of what `source` gives.
 
-    `admit` is asked for leave, with the bytes of its window, before each zstd frame.
-
-    Raises:
-        DecompressError: broken, cut short, or a zstd window beyond the limit.
+    `admit` is asked for leave, with the bytes of its window, before each zstd frame. Reading raises DecompressError for
+    a stream that is broken, cut short, or needs a zstd window beyond the limit.
     """
     head = b""
     while len(head) < _MAGIC_BYTES and (piece := source.get()):
         head += piece
     if head.startswith(_GZIP_MAGIC):
-        return _gunzip(source, head)
+        return _Gzip(_PieceFile(source, head))
     if starts_zstd(head):
-        return _unzstd(source, head, max_window_bytes, admit)
-    return _plain(source, head)
+        return _Zstd(FrameReader(source, head, admit), max_window_bytes)
+    return _Plain(_PieceFile(source, head))
 
 
-def _plain(source: PieceSource, head: bytes) -> Iterator[bytes]:
-    while head:
-        for at in range(0, len(head), PIECE_BYTES):
-            yield head[at : at + PIECE_BYTES]
-        head = source.get()
+class _PieceFile:
+    """The pieces as a file to read from."""
+
+    def __init__(self, source: PieceSource, head: bytes) -> None:
+        self._source, self._piece = source, memoryview(head)
+
+    def read(self, count: int) -> bytes:
+        buffer = memoryview(bytearray(count))
+        return bytes(buffer[: self.readinto(buffer)])
+
+    def readinto(self, buffer: memoryview) -> int:
+        if not self._piece:
+            self._piece = memoryview(self._source.get())
+        part = self._piece[: len(buffer)]
+        buffer[: len(part)] = part
+        self._piece = self._piece[len(part) :]
+        return len(part)
 
 
-def _gunzip(source: PieceSource, data: bytes) -> Iterator[bytes]:
-    """Every member, then zero padding (as tape archives and `gzip` itself accept) until the end."""
-    while True:
-        member = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_GZIP)
+def _fill(readinto: Callable[[memoryview], int], buffer: memoryview) -> int:
+    done = 0
+    while done < len(buffer) and (count := readinto(buffer[done:])):
+        done += count
+    return done
+
+
+class _Plain:
+    def __init__(self, file: _PieceFile) -> None:
+        self._file = file
+
+    def readinto(self, buffer: memoryview) -> int:
+        return _fill(self._file.readinto, buffer)
+
+
+class _Gzip:
+    """Every member, then zero padding (as tape archives and `gzip` itself accept) until the end.
+
+    The reader behind `isal.igzip.IGzipFile`: of the library's, the one that inflates into a given buffer. New memory
+    for every megabyte would cost a tenth of the inflating.
+    """
+
+    def __init__(self, file: _PieceFile) -> None:
+        self._reader = isal_zlib._GzipReader(cast(BinaryIO, file), _READ_BYTES)  # it calls readinto alone
+
+    def readinto(self, buffer: memoryview) -> int:
         try:
-            while not member.eof:
-                if piece := member.decompress(data, PIECE_BYTES):
-                    yield piece
-                data = b""
-                if member.needs_input and not member.eof:
-                    data = source.get()
-                    if not data:
-                        raise DecompressError("the gzip stream ends early")
-        except (EOFError, igzip_lib.IsalError) as error:  # type: ignore[misc]  # the stubs make it a variable
+            count: int = self._reader.readinto(buffer)
+        except EOFError as error:
+            raise DecompressError("the gzip stream ends early, or bytes that are no gzip follow it") from error
+        except BadGzipFile as error:
+            what = "bytes that are no gzip follow the gzip stream" if str(error).startswith("Not a gzipped") else error
+            raise DecompressError(f"gzip: {what}") from error
+        except (isal_zlib.IsalError, OverflowError) as error:  # type: ignore[misc]  # the stubs make it a variable
             raise DecompressError(f"gzip: {error}") from error
-        data = member.unused_data
-        while not data.lstrip(b"\0"):
-            data = source.get()
-            if not data:
-                return
-        data = data.lstrip(b"\0")
-        while len(data) < 2 and (more := source.get()):
-            data += more
-        if not data.startswith(_GZIP_MAGIC):
-            raise DecompressError("bytes that are no gzip follow the gzip stream")
+        return count
 
 
-def _unzstd(source: PieceSource, head: bytes, max_window_bytes: int, admit: Callable[[int], None]) -> Iterator[bytes]:
-    decompressor = zstandard.ZstdDecompressor(max_window_size=max_window_bytes)
-    # it calls read alone, so the reader need not be all that IO[bytes] names
-    reader = cast(IO[bytes], FrameReader(source, head, admit))
-    stream = decompressor.stream_reader(reader, read_across_frames=True, closefd=False)
-    try:
-        while piece := stream.read(PIECE_BYTES):
-            yield piece
-    except zstandard.ZstdError as error:
-        raise DecompressError(f"zstd: {error}") from error
-    except StreamEndsEarlyError as error:
-        raise DecompressError("the zstd stream ends early") from error
+class _Zstd:
+    def __init__(self, frames: FrameReader, max_window_bytes: int) -> None:
+        # it calls read alone, so the reader need not be all that IO[bytes] names
+        self._stream = zstandard.ZstdDecompressor(max_window_size=max_window_bytes).stream_reader(
+            cast(IO[bytes], frames), read_across_frames=True, closefd=False
+        )
+
+    def readinto(self, buffer: memoryview) -> int:
+        try:
+            return _fill(self._stream.readinto, buffer)
+        except zstandard.ZstdError as error:
+            raise DecompressError(f"zstd: {error}") from error
+        except StreamEndsEarlyError as error:
+            raise DecompressError("the zstd stream ends early") from error

@@ -32,6 +32,7 @@ class DirectoryLayers:
     """The directory of trees."""
 
     form = LayerForm.DIRECTORY
+    makes_files = True
 
     def __init__(self, root: Path, limits: UnpackLimits, *, userxattr: bool = False) -> None:
         self.root = root / "trees"
@@ -102,11 +103,11 @@ class DirectoryLayerWriter:
         path.mkdir(mode=0o755)
         self._extractor = TreeExtractor(path, limits, userxattr=userxattr)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """The tar is not kept."""
         self._tar_bytes += len(data)
 
-    def walk(self, data: bytes) -> None:
+    def walk(self, data: bytes | memoryview) -> None:
         """Extract."""
         with disk_full_named(self._layers.root):
             self._extractor.walk(data)

@@ -18,20 +18,9 @@ from itertools import chain
 from typing import Final
 
 from pullet.oci.layer_entry import LayerEntryError
-from pullet.store.layer_tree import (
-    BLOCK_BITS,
-    DATA_START,
-    FLAT_PLAIN,
-    FORMAT_BITS,
-    INODE,
-    INODE_BYTES,
-    LNK,
-    Directory,
-    LayerTree,
-    Node,
-    marked_xattrs,
-)
+from pullet.store.layer_tree import FLAT_PLAIN, FORMAT_BITS, LNK, Directory, LayerTree, Node, marked_xattrs
 from pullet.store.sparse_pieces import ChunkMap
+from pullet.store.tar_scan import BLOCK_BITS, DATA_START, INODE, INODE_BYTES
 
 SUPERBLOCK_AT: Final = 1024
 MAGIC: Final = 0xE0F5E1E2

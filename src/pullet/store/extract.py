@@ -25,6 +25,7 @@ from pullet.store.layer_tree import REPLACES_ITS_TARGET
 from pullet.store.safe_paths import path_of
 from pullet.store.settings import UnpackLimits
 from pullet.store.tar_record import TREE, TarRecorder
+from pullet.store.tar_scan import files_of
 from pullet.store.tar_stream import TarMember, TarWalker
 
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -61,7 +62,7 @@ class TreeExtractor:
         self._fed = 0
         self._file: _OpenFile | None = None
 
-    def walk(self, data: bytes) -> None:
+    def walk(self, data: bytes | memoryview) -> None:
         """The next bytes of the tar. Raises TarFormatError, LayerEntryError, OSError."""
         self._chunk, self._chunk_at = memoryview(data), self._fed
         self._fed += len(data)
@@ -130,6 +131,15 @@ class TreeExtractor:
             stored_bytes=size,
         )
         self.add(member)
+
+    def add_files(self, above: bytes, names: list[bytes], inodes: memoryview) -> None:
+        """Plain regular files of one directory."""
+        for file in files_of(above, names, inodes):
+            self.add_file(*file)
+
+    def next_number(self) -> int:
+        """No inodes are numbered here."""
+        return 0
 
     def add(self, member: TarMember) -> None:
         """Any member."""

@@ -32,16 +32,16 @@ class TarSource(Protocol):
 
 
 class LayerWriter(Protocol):
-    """One layer being written. `write` and `walk` each get the whole tar, in order, each from one thread of its own.
+    """One layer being written. `write` and `walk` each get the whole tar, in order, a piece first by `write`.
 
-    Neither waits for the other: `commit` is the first to see both complete.
+    A piece is good until the call returns. A memoryview is of a buffer that can be written to.
     """
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Bytes of the tar, for writers that keep the tar."""
         ...
 
-    def walk(self, data: bytes) -> None:
+    def walk(self, data: bytes | memoryview) -> None:
         """The same bytes, for those that read it. Raises LayerEntryError, TarFormatError."""
         ...
 
@@ -58,6 +58,7 @@ class LayerForms(Protocol):
     """Where layers of one form lie and how they are made, read and removed."""
 
     form: LayerForm
+    makes_files: bool  # a walk makes the files, not only a note of them
     root: Path
 
     def path(self, diff_id: str) -> Path:

@@ -19,18 +19,14 @@ from typing import Final, TypeAlias
 from pullet.oci.layer_entry import LayerEntryError, Marker, parse_whiteout
 from pullet.store import tar_stream
 from pullet.store.layer_records import LayerNeeds, RootMetadata
+from pullet.store.tar_scan import BLOCK_BITS, DATA_START, INODE, INODE_BYTES, files_of
 from pullet.store.tar_stream import TarMember
 
 # EROFS directory entry types. Source: Linux fs/erofs/erofs_fs.h, fs_types.h
 REG, DIR, CHR, BLK, FIFO, LNK = 1, 2, 3, 4, 5, 7
 FORMAT_BITS: Final = {REG: 0o100000, DIR: 0o040000, CHR: 0o020000, BLK: 0o060000, FIFO: 0o010000, LNK: 0o120000}
-# i_format i_xattr_icount i_mode - i_size i_u i_ino i_uid i_gid i_mtime i_mtime_nsec i_nlink: the extended inode
-INODE: Final = struct.Struct("<HHHHQIIIIqII16x")
-INODE_BYTES: Final = 64
 _NLINK_AT: Final = 44
 _NLINK: Final = struct.Struct("<I")
-BLOCK_BITS: Final = 9
-DATA_START: Final = 4096  # of the tar in the layer file
 FLAT_PLAIN: Final = 1  # i_format: extended inode, data in consecutive blocks
 _MIN_SEALED: Final = 16
 _MAX_HOPS: Final = 40
@@ -153,6 +149,22 @@ class LayerTree:
             uid, gid, mtime, 0, 1,
         )  # fmt: skip
         here[name] = index << 3 | REG
+
+    def add_files(self, above: bytes, names: list[bytes], inodes: memoryview) -> None:
+        """Plain regular files of one directory, no markers among them."""
+        here = self._here if above == self._above else self._enter(above)
+        fresh: dict[bytes, Entry] = dict(zip(names, range(self._count << 3 | REG, 1 << 62, 8), strict=False))
+        if here is None or self._late or len(fresh) < len(names) or not here.keys().isdisjoint(fresh):
+            for file in files_of(above, names, inodes):
+                self.add_file(*file)
+            return
+        self._count += len(names)
+        self.table += inodes
+        here.update(fresh)
+
+    def next_number(self) -> int:
+        """The number of the next inode in the table."""
+        return self._count + 1
 
     def _enter(self, above: bytes) -> dict[bytes, Entry] | None:
         """The tar goes on in another directory."""

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
-from pullet.store.layer_tree import BLOCK_BITS, DATA_START
+from pullet.store.tar_scan import BLOCK_BITS, DATA_START
 from pullet.store.tar_stream import TarMember
 
 _MIN_CHUNK_BITS: Final = 12

@@ -26,6 +26,7 @@ from pullet.store.probe import ProbeResult, probe
 from pullet.store.settings import StoreSettings
 from pullet.store.snapshot_records import SnapshotRecords
 from pullet.store.snapshotter import Snapshotter
+from pullet.store.tar_scan import IS_COMPILED
 from pullet.store.usage import Filesystem, StoreUsage, UsageMeter, measure_filesystem
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class StoreStatus:
     root: Path
     snapshotter: str
     explanation: str  # why this snapshotter
+    header_reader: str  # who reads the tar's headers
 
 
 class Store:
@@ -122,7 +124,8 @@ class Store:
 
     def status(self) -> StoreStatus:
         """Which snapshotter was chosen, and why."""
-        return StoreStatus(self.root, self.snapshots.form, self._probe.explanation)
+        reader = "read by compiled code" if IS_COMPILED else "read by Python (no C compiler when pullet was installed)"
+        return StoreStatus(self.root, self.snapshots.form, self._probe.explanation, reader)
 
     def gc(self, *, is_plan: bool = False) -> Collected:
         """Remove every layer and blob that no image, snapshot, lease or repository needs (or say which would go)."""

@@ -1,7 +1,8 @@
 """Walks the headers of a tar that arrives in pieces. Member data is passed over, never copied.
 
 The sink hears of every member once, in order, with its name cleaned and everything that PAX and GNU records say
-applied. Plain files take a short way (`add_file`), everything else comes as a `TarMember`.
+applied. Plain files take a short way: run by run (`add_files`) where the compiled scanner reads them (see `tar_scan`),
+one by one (`add_file`) where Python does; everything else comes as a `TarMember`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pullet.oci.layer_entry import LayerEntryError, clean_path, is_kept_xattr
+from pullet.store import tar_scan
 from pullet.store.settings import UnpackLimits
 from pullet.store.tar_header import (
     BLOCK,
@@ -51,6 +53,7 @@ _XATTR: Final = b"SCHILY.xattr."
 _MAX_XATTR_BYTES: Final = 65535
 _MAX_TIME: Final = 1 << 62
 _MAX_MEMO: Final = 65536
+_ALL: Final = 1 << 62
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,6 +84,14 @@ class TarSink(Protocol):
         """A regular file without extras. `path` is clean."""
         ...
 
+    def add_files(self, above: bytes, names: list[bytes], inodes: memoryview) -> None:
+        """Such files one after the other in the directory `above`, as EROFS inodes of tar_scan, good until return."""
+        ...
+
+    def next_number(self) -> int:
+        """The number that the inode of the next of these files shall have."""
+        ...
+
     def add(self, member: TarMember) -> None:
         """Any member. Raises LayerEntryError."""
         ...
@@ -105,7 +116,7 @@ class TarWalker:
         LayerEntryError: an entry breaks a rule or a limit.
     """
 
-    def __init__(self, sink: TarSink, limits: UnpackLimits) -> None:
+    def __init__(self, sink: TarSink, limits: UnpackLimits, *, compiled: bool = True) -> None:
         self._sink, self._limits = sink, limits
         self._next_header = 0  # absolute offsets
         self._fed = 0
@@ -115,10 +126,11 @@ class TarWalker:
         self._pending: dict[bytes, bytes] | None = None  # records for the next member
         self._global: dict[bytes, bytes] = {}
         self._owners, self._times = _OwnerMemo(), OctalMemo()
+        self._scanner = tar_scan.HeaderScanner(limits.max_path_bytes) if compiled and tar_scan.IS_COMPILED else None
         self.entries = 0
 
-    def feed(self, chunk: bytes) -> None:
-        """The next bytes of the tar."""
+    def feed(self, chunk: bytes | memoryview) -> None:
+        """The next bytes of the tar; a memoryview must be of a buffer that can be written to."""
         start = self._fed
         self._fed += len(chunk)
         if self._has_ended:
@@ -128,10 +140,10 @@ class TarWalker:
         if self._carry:
             start -= len(self._carry)
             chunk, self._carry = self._carry + chunk, b""
-        position = self._walk(chunk, start)
+        position = self._walk(chunk, start) if self._scanner is None else self._scan(self._scanner, chunk, start)
         self._next_header = start + position
         if position < len(chunk) and not self._has_ended:
-            self._carry = chunk[position:]
+            self._carry = bytes(chunk[position:])
 
     def finish(self) -> None:
         """The tar ends here; as for Go's archive/tar, the last data may lack its padding."""
@@ -141,15 +153,55 @@ class TarWalker:
         if self._pending is not None:
             raise TarFormatError("the tar ends after an extended header")
 
-    def _walk(self, buffer: bytes, start: int) -> int:
-        """Take members from `buffer` as long as their headers are whole; gives where the next header begins.
+    def _scan(self, scanner: tar_scan.HeaderScanner, chunk: bytes | memoryview, start: int) -> int:
+        """As `_walk`, the plain headers being read by the scanner and only the others here."""
+        position, last, buffer = self._next_header - start, len(chunk) - BLOCK, b""
+        while position <= last and not self._has_ended:
+            if self._pending is None and not self._global:
+                position = self._take_runs(scanner, chunk, position, start)
+            if position <= last:
+                buffer = buffer or bytes(chunk)
+                self._next_header = start + position
+                stop = self._walk(buffer, start, 1 if not self._global else _ALL)
+                if stop == position:
+                    break
+                position = stop
+        return position
 
-        Plain files and directories are read in this loop, which is what a layer of many files costs.
+    def _take_runs(self, scanner: tar_scan.HeaderScanner, chunk: bytes | memoryview, position: int, start: int) -> int:
+        scanner.stored = self._stored
+        runs = scanner.scan(
+            chunk, position, start=start, number=self._sink.next_number(), left=self._limits.max_entries - self.entries
+        )
+        for kind, text, inodes in runs:
+            if kind == tar_scan.FILES:
+                above, *names = text.split(b"\0")
+                self.entries += len(names)
+                self._sink.add_files(above, names, inodes)
+            else:
+                _, _, mode, _, offset, _, _, uid, gid, mtime, _, _ = tar_scan.INODE.unpack(inodes)
+                self.entries += 1
+                self._sink.add(
+                    TarMember(
+                        type=DIRECTORY, path=text, mode=mode, uid=uid, gid=gid, mtime=mtime, nanoseconds=0,
+                        offset=offset,
+                    )
+                )  # fmt: skip
+        self._stored = scanner.stored
+        return scanner.position
+
+    def _walk(self, chunk: bytes | memoryview, start: int, most: int = _ALL) -> int:
+        """Take members from `chunk` as long as their headers are whole; gives where the next header begins.
+
+        Plain files and directories are read in this loop, which is what a layer of many files costs where nothing is
+        compiled. It goes on until `most` headers are read.
         """
+        buffer = chunk if isinstance(chunk, bytes) else bytes(chunk)
         position, last = self._next_header - start, len(buffer) - BLOCK
         unpack, owners, times, sink = _PLAIN_HEADER.unpack_from, self._owners, self._times, self._sink
         add_file, max_path, left = sink.add_file, self._limits.max_path_bytes, self._limits.max_entries - self.entries
-        while position <= last:
+        while position <= last and most:
+            most -= 1
             name, owner, size, mtime, kind, magic, prefix = unpack(buffer, position)
             if kind in _PLAIN and magic[0] == 0x75 and self._pending is None and not self._global:
                 name = name.rstrip(b"\0")
@@ -161,8 +213,9 @@ class TarWalker:
                     name = name[:-1]
                 # size[11]: a NUL or a blank must end the digits, or int() would miss one
                 if (
-                    name and b"/." not in name and b"//" not in name and b"\0" not in name
-                    and name[0] not in b"./" and name[-1] != 0x2F and size[11] in b"\0 " and len(name) <= max_path
+                    name and b"//" not in name and b"\0" not in name and name[0] != 0x2F and name[-1] != 0x2F
+                    and size[11] in b"\0 " and len(name) <= max_path
+                    and ((name[0] != 0x2E and b"/." not in name) or not _has_dots(name))
                 ):  # fmt: skip
                     try:
                         length = int(size[:11], 8)
@@ -313,6 +366,11 @@ class TarWalker:
                 raise LayerEntryError(name, "a symbolic link needs a target of at most 4095 bytes without NUL")
             return link
         return b""
+
+
+def _has_dots(name: bytes) -> bool:
+    """Whether a part of the name is `.` or `..`."""
+    return not {b".", b".."}.isdisjoint(name.split(b"/"))
 
 
 @dataclass(slots=True)

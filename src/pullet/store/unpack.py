@@ -1,15 +1,14 @@
 """One layer from compressed stream to visible layer, in one pass, every byte touched once per step.
 
-    calling thread                 thread "inflate"             thread "digest"
-    read ─ sha256(blob) ──8 MiB──▶ inflate ──┬──24 MiB──▶ sha256(tar) ─ write to file ──┐
-                     │                       │           thread "walk"                  │
-                     │                       └──24 MiB──▶ walk headers ─────────────────┤
-                     └──────── size and digest match? ───── and ────── DiffID matches? ─┴─▶ metadata, rename
+    calling thread                 thread "inflate"                    thread "take in"
+    read ─ sha256(blob) ──8 MiB──▶ inflate [─ sha256(tar)] ──16 MiB──▶ [sha256(tar) ─] write ─ walk headers ─┐
+                     └───────────── size and digest match? ─────────── and ────────── DiffID matches? ───────┴─▶ rename
 
-Inflating is the longest of these, so that thread does nothing else. All heavy calls but the walk release the
-interpreter lock. Small layers do the same on the calling thread alone. Memory: the channels (the two of the tar hold
-the same pieces), a piece in each hand, and the tree (about 100 bytes an entry): below 64 MiB per layer of any size,
-plus the window of a zstd frame: 8 MiB a layer, and one window of up to 128 MiB in the whole process (see zstd_frames).
+The second hash is taken where there is time for it: behind the inflating when a walk is a matter of headers, before
+the queue when it makes files. All heavy calls release the interpreter lock. Small layers do the same on the calling
+thread alone. Memory: the channel, the buffers that go round between the last two, and the tree (about 100 bytes an
+entry): below 64 MiB per layer of any size, plus the window of a zstd frame: 8 MiB a layer, and one window of up to 128
+MiB in the whole process (see zstd_frames).
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from functools import partial
 from typing import Protocol
 
 from pullet.kit import faults
+from pullet.kit.buffer_ring import BufferRing
 from pullet.kit.byte_channel import ByteChannel
 from pullet.kit.worker_threads import StopFlag
 from pullet.oci.descriptor import Descriptor
@@ -45,7 +45,8 @@ from pullet.store.zstd_frames import LargeWindow
 
 READ_BYTES = 512 * 1024
 _COMPRESSED_CHANNEL = 8 * MIB
-_TAR_CHANNEL = 24 * MIB
+_BUFFER_BYTES = MIB  # of the tar; whole blocks, so that a header is seldom cut
+_BUFFERS = 16
 _SWITCH_SECONDS = 0.0001
 
 
@@ -126,30 +127,27 @@ class UnpackJob:
         self, source: Readable, writer: LayerWriter, ingest: Ingest | None, on_bytes: Callable[[int], None]
     ) -> None:
         pieces = list(self._pieces(source, ingest, on_bytes))[::-1]  # small by definition; all of it verified first
-        inbox = _Inbox(pieces)
+        buffer = memoryview(bytearray(_BUFFER_BYTES))
         with self._named(), self._large_window.leave(self._stop.check) as admit:
-            for data in decompress(inbox, max_window_bytes=self._settings.limits.max_window_bytes, admit=admit):
-                self._count(data)
-                writer.write(data)
-                self._tar_hash.update(data)
-                writer.walk(data)
+            tar = decompress(_Inbox(pieces), max_window_bytes=self._settings.limits.max_window_bytes, admit=admit)
+            while count := tar.readinto(buffer):
+                self._count(count)
+                self._take_in(buffer[:count], writer, hashed=False)
 
     def _run_threads(
         self, source: Readable, writer: LayerWriter, ingest: Ingest | None, on_bytes: Callable[[int], None]
     ) -> None:
-        compressed = ByteChannel(_COMPRESSED_CHANNEL)
-        digested, walked = ByteChannel(_TAR_CHANNEL), ByteChannel(_TAR_CHANNEL)
+        compressed, tar = ByteChannel(_COMPRESSED_CHANNEL), BufferRing(_BUFFERS, _BUFFER_BYTES)
         errors: list[BaseException] = []
 
         def fail(error: BaseException) -> None:
             errors.append(error)
-            for channel in (compressed, digested, walked):
-                channel.fail(error)
+            compressed.fail(error)
+            tar.fail(error)
 
         works: dict[str, Callable[[], None]] = {
-            "inflate": partial(self._inflate, compressed, (digested, walked)),
-            "digest": partial(self._digest, digested, writer),
-            "walk": partial(self._walk, walked, writer),
+            "inflate": partial(self._inflate, compressed, tar),
+            "take-in": partial(self._take_in_all, tar, writer),
         }
         threads = [
             threading.Thread(target=_guarded, args=(work, fail), name=f"layer-{name}", daemon=True)
@@ -177,28 +175,30 @@ class UnpackJob:
         if errors:
             raise next((e for e in errors if isinstance(e, DigestMismatchError | SizeMismatchError)), errors[0])
 
-    def _inflate(self, compressed: ByteChannel, tars: tuple[ByteChannel, ...]) -> None:
+    def _inflate(self, compressed: ByteChannel, ring: BufferRing) -> None:
         with self._named(), self._large_window.leave(compressed.check) as admit:
-            for data in decompress(compressed, max_window_bytes=self._settings.limits.max_window_bytes, admit=admit):
-                self._count(data)
-                for tar in tars:
-                    tar.put(data)
-        for tar in tars:
-            tar.end()
+            tar = decompress(compressed, max_window_bytes=self._settings.limits.max_window_bytes, admit=admit)
+            while count := tar.readinto(buffer := ring.empty()):
+                self._count(count)
+                if self._form.makes_files:
+                    self._tar_hash.update(buffer[:count])
+                ring.put(buffer, count)
+        ring.end()
 
-    def _digest(self, tar: ByteChannel, writer: LayerWriter) -> None:
-        for data in tar:
-            self._tar_hash.update(data)
-            writer.write(data)
-
-    def _walk(self, tar: ByteChannel, writer: LayerWriter) -> None:
+    def _take_in_all(self, ring: BufferRing, writer: LayerWriter) -> None:
         with self._named():
-            for data in tar:
-                writer.walk(data)
+            for data in ring:
+                self._take_in(data, writer, hashed=self._form.makes_files)
+
+    def _take_in(self, data: memoryview, writer: LayerWriter, *, hashed: bool) -> None:
+        writer.write(data)
+        if not hashed:
+            self._tar_hash.update(data)
+        writer.walk(data)
 
     # -- checking
-    def _count(self, data: bytes) -> None:
-        self._tar_bytes += len(data)
+    def _count(self, count: int) -> None:
+        self._tar_bytes += count
         if self._tar_bytes > self._tar_limit:
             raise LayerRefusedError(
                 layer=self._descriptor.digest,

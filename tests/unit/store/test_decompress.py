@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import threading
 import zlib
+from collections.abc import Callable
 
 import pytest
 import zstandard
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pullet.kit.worker_threads import StoppedError
-from pullet.store.decompress import PIECE_BYTES, DecompressError, decompress
+from pullet.store.decompress import DecompressError, decompress
 from pullet.store.zstd_frames import SMALL_WINDOW, LargeWindow, starts_zstd
 
 TEXT = b"the quick brown fox " * 5000
@@ -27,9 +28,15 @@ class Pieces:
         return self._pieces.pop() if self._pieces else b""
 
 
-def run(data: bytes, size: int = 1000, window: int = 1 << 27) -> bytes:
-    pieces = list(decompress(Pieces(data, size), max_window_bytes=window))
-    assert all(0 < len(piece) <= PIECE_BYTES for piece in pieces)
+def run(
+    data: bytes, size: int = 1000, window: int = 1 << 27, admit: Callable[[int], None] = lambda _bytes: None
+) -> bytes:
+    stream = decompress(Pieces(data, size), max_window_bytes=window, admit=admit)
+    pieces, buffer = [], memoryview(bytearray(1 << 16))
+    while count := stream.readinto(buffer):
+        pieces.append(bytes(buffer[:count]))
+    assert all(len(piece) == len(buffer) for piece in pieces[:-1])  # filled as far as the stream goes
+    assert stream.readinto(buffer) == 0
     return b"".join(pieces)
 
 
@@ -111,8 +118,7 @@ def test_each_frame_asks_for_its_window() -> None:
     stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     large = stream.compress(TEXT) + stream.flush()
     blob = small + SKIPPABLE + large + small
-    pieces = decompress(Pieces(blob, 100), max_window_bytes=1 << 27, admit=asked.append)
-    assert b"".join(pieces) == TEXT * 3
+    assert run(blob, 100, admit=asked.append) == TEXT * 3
     assert asked == [len(TEXT), 1 << 26, len(TEXT)]
 
 
