@@ -34,8 +34,9 @@ NODES := tests/golden tests/e2e
 real-nodes: ## whole nodes under stock kubectl, much of it waiting for the kubelet's own timers
 	$(REAL) $(NODES)
 
-real-parts: ## everything else on real parts
+real-parts: ## everything else on real parts; what is compiled, also without it
 	$(REAL) tests $(NODES:%=--ignore=%)
+	PULLET_NATIVE=off $(REAL) tests/contracts/test_layer_forms.py tests/contracts/test_layer_oracles.py
 
 bench: setup packages ## the benchmarks, beside their peers
 	$(SUDO) $(BIN)/python -m bench

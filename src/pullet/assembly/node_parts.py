@@ -65,7 +65,7 @@ class NodeParts:
         return {
             "store": str(store.root),
             "snapshotter": f"{store.snapshotter} ({store.explanation})",
-            "tar_headers": store.header_reader,
+            "unpacking": store.unpacker,
         }
 
 

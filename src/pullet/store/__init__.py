@@ -14,7 +14,7 @@ Modules, in reading order:
   layer_form, layer_syncer  what a form of layer must do; durability behind the pull's back
   layer_tree, erofs_image, sparse_pieces, erofs_layers
                             the form that is tar and file system in one file
-  directory_layers, extract, directory_cache, tar_record
+  directory_layers, extract, directory_cache, tree_files, tar_record
                             the form that is an extracted tree, with what it takes to give the tar back
   snapshotter               the contract: roots made of layers
   overlay_snapshotter, supplements, snapshot_records, layer_mounts
@@ -22,4 +22,5 @@ Modules, in reading order:
   gc, usage, check          what may go, what takes space, what is broken
   probe, mounts, overlay_mount, loop_device, safe_paths, sparse_files
                             what the kernel can do, and how it is asked
+  native                    what is compiled, where it is
 """

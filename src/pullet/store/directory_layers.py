@@ -23,6 +23,7 @@ from pullet.store.layer_records import Layer, LayerForm
 from pullet.store.safe_paths import directories_below, path_of, remove_tree
 from pullet.store.settings import UnpackLimits
 from pullet.store.tar_record import TREE, RecordedTar
+from pullet.store.tree_files import Look, look_at
 
 _READ_BYTES = 1 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -144,25 +145,28 @@ def _survey(directory: Path) -> tuple[bytes, int]:
     try:
         for path, descriptor, entries in directories_below(root):
             digest.update(b"%s\0%r" % (path, _attributes(path_of(descriptor))))
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                status = entry.stat(follow_symlinks=False)
-                digest.update(_looks(entry, status))
-                if status.st_nlink == 1 or status.st_ino not in seen:
-                    seen.add(status.st_ino)
-                    size += status.st_blocks * 512
+            names = sorted(entry.name for entry in entries)
+            lines = []
+            for name, look in zip(names, look_at(descriptor, names), strict=True):
+                lines.append(_line(descriptor, name, look))
+                if look.links == 1 or look.inode not in seen:
+                    seen.add(look.inode)
+                    size += look.blocks * 512
+            digest.update(b"".join(lines))
     finally:
         os.close(root)
     return digest.digest(), size
 
 
-def _looks(entry: os.DirEntry[bytes], status: os.stat_result) -> bytes:
+def _line(directory: int, name: bytes, look: Look) -> bytes:
     """One line; a file's content is the business of the DiffID."""
-    more: object = status.st_mtime_ns
-    if stat.S_ISLNK(status.st_mode):
-        more = os.readlink(entry.path)
-    elif not stat.S_ISDIR(status.st_mode):
-        more = status.st_rdev, status.st_nlink, status.st_size, status.st_mtime_ns, _attributes(entry.path)
-    return b"%s\0%o %d %d %r\n" % (entry.name, status.st_mode, status.st_uid, status.st_gid, more)
+    more: object = look.mtime_ns
+    if stat.S_ISLNK(look.mode):
+        more = os.readlink(name, dir_fd=directory)
+    elif not stat.S_ISDIR(look.mode):
+        attributes = _attributes(path_of(directory) + b"/" + name) if look.has_attributes else []
+        more = look.device_number, look.links, look.size, look.mtime_ns, attributes
+    return b"%s\0%o %d %d %r\n" % (name, look.mode, look.uid, look.gid, more)
 
 
 def _attributes(path: bytes) -> list[tuple[str, bytes]]:

@@ -6,7 +6,7 @@ import ctypes
 import hashlib
 import itertools
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -189,12 +189,13 @@ class ErofsLayerWriter:
             chunks, data_end = _lay_out_all(self._fd, self._tree, self._written)
             image = build_image(self._tree, data_end, chunks)
             at = image.metadata_at
-            for part in image.metadata:
+            for part in _gathered(image.metadata):
                 view = memoryview(part)
                 while view:
                     count = os.pwrite(self._fd, view, at)
                     at, view = at + count, view[count:]
-            os.ftruncate(self._fd, image.total_bytes)  # what was taken ahead and not needed
+            if self._allocated > at:
+                os.ftruncate(self._fd, at)  # what was taken ahead and not needed
             faults.hit("layer.metadata")
             os.pwrite(self._fd, image.superblock, SUPERBLOCK_AT)
             target = self._layers.path(diff_id)
@@ -218,6 +219,20 @@ class ErofsLayerWriter:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def _gathered(parts: Iterable[bytes | bytearray]) -> Iterator[bytes | bytearray]:
+    """The same bytes in fewer pieces: a call each for many small ones takes longer than joining them."""
+    buffer = bytearray()
+    for part in parts:
+        if len(buffer) + len(part) > _READ_BYTES:
+            yield buffer
+            buffer = bytearray()
+        if len(part) > _READ_BYTES:
+            yield part
+        else:
+            buffer += part
+    yield buffer
 
 
 def _lay_out_all(

@@ -25,8 +25,9 @@ from pullet.store.layer_tree import REPLACES_ITS_TARGET
 from pullet.store.safe_paths import path_of
 from pullet.store.settings import UnpackLimits
 from pullet.store.tar_record import TREE, TarRecorder
-from pullet.store.tar_scan import files_of
+from pullet.store.tar_scan import INODE_BYTES, PlainFile, files_of
 from pullet.store.tar_stream import TarMember, TarWalker
+from pullet.store.tree_files import make_files
 
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NODE_BITS: Final = {
@@ -133,9 +134,28 @@ class TreeExtractor:
         self.add(member)
 
     def add_files(self, above: bytes, names: list[bytes], inodes: memoryview) -> None:
-        """Plain regular files of one directory."""
-        for file in files_of(above, names, inodes):
-            self.add_file(*file)
+        """Plain regular files of one directory: as many as can be in one call, the others one by one."""
+        files, done = list(files_of(above, names, inodes)), 0
+        while done < len(files):
+            if not self._late:
+                done += self._add_batch(files[done:], names[done:], inodes[done * INODE_BYTES :])
+            if done < len(files):
+                self.add_file(*files[done])
+                done += 1
+
+    def _add_batch(self, files: Sequence[PlainFile], names: Sequence[bytes], inodes: memoryview) -> int:
+        """Gives how many were made."""
+        parent, real = self._directories.parent(files[0][0])
+        made = make_files(
+            parent, names, inodes, piece=self._chunk, start=self._chunk_at, umask=self._umask | stat.S_ISVTX
+        )
+        above = real[: -len(names[0])]
+        for name, (_, _, _, _, _, size, offset) in zip(names, files[:made], strict=False):
+            if size:
+                self._record_until(offset)
+                self._recorder.data(above + name, ((0, size),))
+                self._recorded = offset + size
+        return made
 
     def next_number(self) -> int:
         """No inodes are numbered here."""

@@ -21,12 +21,12 @@ from pullet.store.layer_records import LayerRecords, read_boot_id
 from pullet.store.layers import Layers
 from pullet.store.leases import Leases
 from pullet.store.metadata import open_database
+from pullet.store.native import IS_COMPILED
 from pullet.store.overlay_snapshotter import OverlaySnapshotter
 from pullet.store.probe import ProbeResult, probe
 from pullet.store.settings import StoreSettings
 from pullet.store.snapshot_records import SnapshotRecords
 from pullet.store.snapshotter import Snapshotter
-from pullet.store.tar_scan import IS_COMPILED
 from pullet.store.usage import Filesystem, StoreUsage, UsageMeter, measure_filesystem
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class StoreStatus:
     root: Path
     snapshotter: str
     explanation: str  # why this snapshotter
-    header_reader: str  # who reads the tar's headers
+    unpacker: str  # what reads headers and makes files
 
 
 class Store:
@@ -124,8 +124,8 @@ class Store:
 
     def status(self) -> StoreStatus:
         """Which snapshotter was chosen, and why."""
-        reader = "read by compiled code" if IS_COMPILED else "read by Python (no C compiler when pullet was installed)"
-        return StoreStatus(self.root, self.snapshots.form, self._probe.explanation, reader)
+        unpacker = "compiled code" if IS_COMPILED else "Python alone (there was no C compiler, or PULLET_NATIVE=off)"
+        return StoreStatus(self.root, self.snapshots.form, self._probe.explanation, unpacker)
 
     def gc(self, *, is_plan: bool = False) -> Collected:
         """Remove every layer and blob that no image, snapshot, lease or repository needs (or say which would go)."""

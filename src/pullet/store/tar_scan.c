@@ -4,19 +4,20 @@
  * reference: whatever is not exactly as tar programs usually write it ends the scan, and Python looks at that header.
  * Nothing is allocated here; every write is checked against the room that the caller gave.
  *
- * Source: POSIX.1-2017 pax, "ustar Interchange Format"; Linux fs/erofs/erofs_fs.h, struct erofs_inode_extended.
+ * Source: POSIX.1-2017 pax, "ustar Interchange Format".
  */
-#include <stdint.h>
 #include <string.h>
 
-enum { BLOCK = 512, DATA_START = 4096, BLOCK_BITS = 9, RECORD_BYTES = 64, MAX_NAME = 255, MAX_PATH = 256 };
+#include "erofs_inode.h"
+
+enum { BLOCK = 512, MAX_NAME = 255, MAX_PATH = 256 };
 enum { FILES = 0, DIRECTORY = 1 };
 enum { NAME_AT = 0, NAME_BYTES = 100, MODE_AT = 100, UID_AT = 108, GID_AT = 116, SIZE_AT = 124, MTIME_AT = 136,
        KIND_AT = 156, MAGIC_AT = 257, PREFIX_AT = 345, PREFIX_BYTES = 155 };
 
 struct run {
     uint32_t kind;
-    uint32_t count;      /* records */
+    uint32_t count;      /* inodes */
     uint32_t text_bytes; /* directory NUL name NUL name …, or the path alone */
 };
 
@@ -27,18 +28,8 @@ struct scan {
     uint32_t number;   /* of the first file's inode */
     uint32_t left;     /* entries allowed */
     uint32_t max_path;
-    uint32_t max_records, max_runs, max_text;
-    uint32_t records, runs, text; /* out: how many, how many, bytes */
-};
-
-/* As extended inodes of EROFS, all little-endian machines' own order. */
-struct record {
-    uint16_t format, xattrs, mode, reserved;
-    uint64_t size; /* of a directory: where its data would begin in the tar */
-    uint32_t start_block, number, uid, gid;
-    int64_t mtime;
-    uint32_t nanoseconds, links;
-    uint8_t rest[16];
+    uint32_t max_inodes, max_runs, max_text;
+    uint32_t inodes, runs, text; /* out: how many, how many, bytes */
 };
 
 /* Octal digits, blanks before them, blanks and NULs behind them; anything else is for Python. */
@@ -97,13 +88,13 @@ static int path_of(const uint8_t *header, int is_directory, uint8_t *path) {
 }
 
 /* Take headers from the piece until one is not plain, the piece ends or there is no more room. */
-void tar_scan(struct scan *s, const uint8_t *piece, uint64_t length, struct record *records, struct run *runs,
+void tar_scan(struct scan *s, const uint8_t *piece, uint64_t length, struct inode *inodes, struct run *runs,
               uint8_t *text) {
     uint8_t path[MAX_PATH];
     const uint8_t *above = 0; /* the directory of the run being filled, in `text` */
     int above_length = -1;
     struct run *open = 0;
-    s->records = s->runs = s->text = 0;
+    s->inodes = s->runs = s->text = 0;
     while (s->position <= length && length - s->position >= BLOCK && s->left) {
         const uint8_t *header = piece + s->position;
         int is_directory = header[KIND_AT] == '5';
@@ -123,7 +114,7 @@ void tar_scan(struct scan *s, const uint8_t *piece, uint64_t length, struct reco
         int name_length = used - slash - 1, up = slash < 0 ? 0 : slash;
         if (name_length > MAX_NAME || (!is_directory && name_length >= 4 && !memcmp(name, ".wh.", 4)))
             return;
-        if (s->records == s->max_records || s->max_text - s->text < 2 * MAX_PATH + 2)
+        if (s->inodes == s->max_inodes || s->max_text - s->text < 2 * MAX_PATH + 2)
             return;
         if (is_directory || !open || above_length != up || memcmp(above, path, (size_t)up)) {
             if (s->runs == s->max_runs)
@@ -137,16 +128,16 @@ void tar_scan(struct scan *s, const uint8_t *piece, uint64_t length, struct reco
             s->text += (uint32_t)first;
             open->text_bytes = (uint32_t)first;
         }
-        struct record *record = &records[s->records++];
+        struct inode *inode = &inodes[s->inodes++];
         open->count++;
         s->left--;
         s->position += BLOCK;
-        *record = (struct record){
+        *inode = (struct inode){
             .format = 1, .mode = (uint16_t)(mode & 07777), .uid = (uint32_t)uid, .gid = (uint32_t)gid,
             .mtime = (int64_t)mtime, .links = 1,
         };
         if (is_directory) {
-            record->size = s->start + s->position;
+            inode->size = s->start + s->position;
             open = 0;
             continue;
         }
@@ -154,10 +145,10 @@ void tar_scan(struct scan *s, const uint8_t *piece, uint64_t length, struct reco
         memcpy(text + s->text, name, (size_t)name_length);
         s->text += (uint32_t)name_length;
         open->text_bytes += 1 + (uint32_t)name_length;
-        record->mode |= 0100000;
-        record->size = size;
-        record->start_block = size ? (uint32_t)((DATA_START + s->start + s->position) >> BLOCK_BITS) : 0;
-        record->number = s->number++;
+        inode->mode |= 0100000;
+        inode->size = size;
+        inode->start_block = size ? (uint32_t)((DATA_START + s->start + s->position) >> BLOCK_BITS) : 0;
+        inode->number = s->number++;
         s->stored = size;
         s->position += (size + BLOCK - 1) & ~(uint64_t)(BLOCK - 1);
     }

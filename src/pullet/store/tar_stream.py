@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from pullet.oci.layer_entry import LayerEntryError, clean_path, is_kept_xattr
 from pullet.store import tar_scan
+from pullet.store.native import IS_COMPILED
 from pullet.store.settings import UnpackLimits
 from pullet.store.tar_header import (
     BLOCK,
@@ -126,7 +127,7 @@ class TarWalker:
         self._pending: dict[bytes, bytes] | None = None  # records for the next member
         self._global: dict[bytes, bytes] = {}
         self._owners, self._times = _OwnerMemo(), OctalMemo()
-        self._scanner = tar_scan.HeaderScanner(limits.max_path_bytes) if compiled and tar_scan.IS_COMPILED else None
+        self._scanner = tar_scan.HeaderScanner(limits.max_path_bytes) if compiled and IS_COMPILED else None
         self.entries = 0
 
     def feed(self, chunk: bytes | memoryview) -> None:

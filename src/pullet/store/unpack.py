@@ -47,6 +47,7 @@ READ_BYTES = 512 * 1024
 _COMPRESSED_CHANNEL = 8 * MIB
 _BUFFER_BYTES = MIB  # of the tar; whole blocks, so that a header is seldom cut
 _BUFFERS = 16
+_INLINE_BYTES = 128 * 1024
 _SWITCH_SECONDS = 0.0001
 
 
@@ -127,7 +128,7 @@ class UnpackJob:
         self, source: Readable, writer: LayerWriter, ingest: Ingest | None, on_bytes: Callable[[int], None]
     ) -> None:
         pieces = list(self._pieces(source, ingest, on_bytes))[::-1]  # small by definition; all of it verified first
-        buffer = memoryview(bytearray(_BUFFER_BYTES))
+        buffer = memoryview(bytearray(_INLINE_BYTES))
         with self._named(), self._large_window.leave(self._stop.check) as admit:
             tar = decompress(_Inbox(pieces), max_window_bytes=self._settings.limits.max_window_bytes, admit=admit)
             while count := tar.readinto(buffer):
