@@ -224,7 +224,9 @@ def test_second_up_on_the_same_root(world: World) -> None:
 
 
 def test_up_without_root_rights() -> None:
-    words = "import os; import pullet.cli.main, pullet.cli.up; os.setuid(65534); pullet.cli.main.main()"
+    words = (
+        "import os; import pullet.cli.main, pullet.cli.tree, pullet.cli.up; os.setuid(65534); pullet.cli.main.main()"
+    )
     ran = run([sys.executable, "-c", words, "up"])
     assert (ran.code, ran.stderr) == (
         2,

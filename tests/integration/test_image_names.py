@@ -12,8 +12,8 @@ import pytest
 from tests.integration.image_world import ALICE, open_service, push
 
 from pullet.base.redact import Secret
-from pullet.cli.images import show_pull
 from pullet.cli.progress import PullDisplay
+from pullet.cli.pulling import show_pull
 from pullet.control.images import NodeImages
 from pullet.control.tag_advice import add_nearest_tags
 from pullet.cri.errors import CriError, NotFoundError

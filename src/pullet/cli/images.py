@@ -11,7 +11,7 @@ import click
 
 from pullet.base.errors import UsageError
 from pullet.cli.options import node_option, output_option, root_option
-from pullet.cli.progress import PullDisplay
+from pullet.cli.pulling import show_messages
 from pullet.cli.show import human_size, short_digest, table
 from pullet.control.client import ControlClient, NodeNotRunningError
 
@@ -67,15 +67,7 @@ def _table_rows(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, str, str
 @node_option
 def pull(image: str, *, quiet: bool, root: Path, node: str) -> None:
     """Pull an image, with or without a running node."""
-    messages = _pull_messages(root, node, image)
-    if quiet:
-        for message in messages:
-            if message["kind"] == "pulled":
-                click.echo(message["image"])
-        return
-    with PullDisplay() as display:
-        for message in messages:
-            show_pull(display, message, image)
+    show_messages(_pull_messages(root, node, image), image, quiet=quiet)
 
 
 def _pull_messages(root: Path, node: str, image: str) -> Iterator[dict[str, Any]]:
@@ -85,19 +77,6 @@ def _pull_messages(root: Path, node: str, image: str) -> Iterator[dict[str, Any]
         from pullet.cli.cold import pull_cold
 
         yield from pull_cold(root, node, image)
-
-
-def show_pull(display: PullDisplay, message: dict[str, Any], image: str) -> None:
-    """Show one message of the pull of `image`, as the user wrote it."""
-    if message["kind"] == "progress":
-        display.update(message)
-        return
-    display.done(message["image"])
-    if message["digest"]:
-        display.say(f"Digest: {message['digest']}")
-    new = "Downloaded newer image for" if message["is_new"] else "Image is up to date for"
-    display.say(f"Status: {new} {image}")
-    display.say(f"{message['image']} ({human_size(message['downloaded_bytes'])} in {message['elapsed_seconds']:.2f} s)")
 
 
 @command.command("rm", epilog="Example: pullet images rm nginx:1.17.1")

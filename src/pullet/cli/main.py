@@ -1,75 +1,40 @@
-"""The command tree. A command's module is imported only when it is the one that runs.
+"""Where the command begins.
 
 Exit codes: 0 done; 1 it failed, the reason is on stderr; 2 the call itself was wrong; 130 interrupted.
 """
 
 from __future__ import annotations
 
-import importlib
+import os
 import sys
 
-import click
-
 from pullet.base.errors import PulletError, UsageError
-
-COMMANDS = {
-    "up": "Start a node (or several) with its API server and registry.",
-    "down": "Stop the node, its pods and everything it started.",
-    "status": "What runs here, and what the node says of itself.",
-    "kubeconfig": "Print the kubeconfig that kubectl needs.",
-    "run": "Run pods from manifests and watch them start.",
-    "demo": "The main job: pods of every pull policy, and why each was or was not pulled.",
-    "images": "Images on the node: ls, pull, rm, inspect, import, export, df, gc, access.",
-    "store": "The layers under the images: check, and mend.",
-    "login": "Keep a registry login for the node, after trying it.",
-    "logout": "Forget a registry login of the node.",
-    "why": "Why a container's image was or was not pulled.",
-    "config": "Show the configuration in force.",
-    "version": "Print the version.",
-}
-_MODULES = {"config": "config_show"}
-
-
-class _LazyGroup(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"pullet.cli.{_MODULES.get(cmd_name, cmd_name)}")
-        command = module.command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-def cli() -> None:
-    """A Kubernetes node whose heart is the image pull.
-
-    Start with `pullet demo`, or with `pullet up -d` and kubectl.
-    """
+from pullet.cli.quick import pull_quickly
 
 
 def main() -> None:
     """Run the command line and exit."""
     try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
+        sys.exit(_run())
+    except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except PulletError as error:
-        click.echo(f"error: {getattr(error, 'message', error)}", err=True)
+        print(f"error: {getattr(error, 'message', error)}", file=sys.stderr)
         for label in ("cause", "next_step"):
             if text := getattr(error, label, ""):
-                click.echo(f"  {label.replace('_', ' ')}: {text}", err=True)
+                print(f"  {label.replace('_', ' ')}: {text}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)
+
+
+def _run() -> int:
+    if pull_quickly(sys.argv[1:]):
+        return 0
+    from pullet.cli.tree import run  # costs as much as the interpreter's own start
+
+    return run()
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from typing import TypeVar
 import click
 
 from pullet.base.errors import UsageError
+from pullet.control.protocol import DEFAULT_ROOT
 
-DEFAULT_ROOT = Path("/var/lib/pullet")
 Command = TypeVar("Command", bound=Callable[..., object])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+DEFAULT_ROOT = Path("/var/lib/pullet")
 SOCKET_NAME = "control.sock"
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pullet.cli.images import show_pull
 from pullet.cli.progress import PullDisplay
+from pullet.cli.pulling import show_pull
 
 DIGESTS = [f"sha256:{number:064x}" for number in (1, 2)]
 IMAGE = "docker.io/library/app:1"

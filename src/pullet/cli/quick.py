@@ -1,0 +1,63 @@
+"""`pullet images pull` on a running node, before the command tree is imported: that takes longer than many a pull.
+
+Only the plain form is known here, `images pull [-q] [--root DIR] [--node NAME] IMAGE`. Everything else (help, mistakes,
+a node that does not run) is for the command tree, which does the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pullet.cli.pulling import show_messages
+from pullet.control.client import ControlClient, NodeNotRunningError
+from pullet.control.protocol import DEFAULT_ROOT
+
+
+class PullCall(NamedTuple):
+    """What was asked for."""
+
+    image: str
+    quiet: bool = False
+    root: str = ""
+    node: str = ""
+
+
+def parse_pull(words: Sequence[str]) -> PullCall | None:
+    """The call, if these words of the command line are a plain one."""
+    if tuple(words[:2]) != ("images", "pull"):
+        return None
+    image, quiet, values, left = "", False, {"--root": "", "--node": ""}, iter(words[2:])
+    for word in left:
+        name, equals, value = word.partition("=")
+        if name in values:
+            values[name] = value if equals else next(left, "")
+        elif word in {"-q", "--quiet"}:
+            quiet = True
+        elif word.startswith("-") or image:
+            return None
+        else:
+            image = word
+    return PullCall(image, quiet, values["--root"], values["--node"]) if image else None
+
+
+def pull_quickly(words: Sequence[str]) -> bool:
+    """Whether the words were a plain pull, which is then done. Raises RemoteError, NodeGoneError, UsageError."""
+    call = parse_pull(words)
+    if call is None:
+        return False
+    root = Path(call.root or os.environ.get("PULLET_ROOT") or DEFAULT_ROOT)
+    messages = ControlClient(root, node=call.node).stream("POST", "/v1/images/pull", {"image": call.image})
+    try:
+        first = next(messages)
+    except NodeNotRunningError:  # told before anything was asked
+        return False
+
+    def all_messages() -> Iterator[dict[str, object]]:
+        yield first
+        yield from messages
+
+    show_messages(all_messages(), call.image, quiet=call.quiet)
+    return True
