@@ -6,12 +6,14 @@ Whole processes are timed on real parts; ratios inside one run are what counts, 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 BENCHMARKS = ("node", "pull", "api", "scaling")
 
 
 def main() -> None:
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a command that compiles its modules at each start is nobody's
     names = [argument for argument in sys.argv[1:] if argument in BENCHMARKS] or list(BENCHMARKS)
     options = [argument for argument in sys.argv[1:] if argument not in BENCHMARKS]
     for name in names:

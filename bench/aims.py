@@ -21,7 +21,7 @@ class Aim:
 AIMS = (
     Aim("containerd2-erofs", 0.5),
     Aim("containerd2", 0.4, limits={"node": 0.25}),
-    Aim("containerd2", 0.6, ours=("pullet-directory",)),
+    Aim("containerd2", 0.6, ours=("pullet-directory", "pullet-node-directory")),
     Aim("containerd", 0.3),
     Aim("podman", 0.25),
     Aim("verify only", 1.15),

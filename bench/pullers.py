@@ -13,6 +13,8 @@ from pathlib import Path
 
 PACKAGES = {"ctr": "containerd", "podman": "podman", "skopeo": "skopeo", "umoci": "umoci"}
 INSECURE = "--tls-verify=false"
+PULL = "{pullet} images pull -q --root {{root}} {{ref}}"
+DIRECTORY_CONFIG = Path(__file__).with_name("directory.yaml")
 CONTAINERD_CONFIG = Path(__file__).with_name("containerd.toml")
 READY_SECONDS, STOP_SECONDS = 40, 30
 
@@ -87,10 +89,22 @@ def containerd(name: str, snapshotter: str = "overlayfs", *, directory: Path | N
     )
 
 
+def node(name: str, options: str = "") -> Puller:
+    """The command asking a running node."""
+    pullet = Path(sys.executable).with_name("pullet")
+    return Puller(
+        name,
+        PULL.format(pullet=pullet),
+        daemon=f"{pullet} up --root {{root}} --port 0 --registry-port 0{options}",
+        ready=f"{pullet} status --root {{root}}",
+        needs=("crun",),
+    )
+
+
 def known_pullers(containerd2: Path | None = None) -> dict[str, Puller]:
     """By name, ours first: the command without a running node, interpreter start and all."""
     pullet = Path(sys.executable).with_name("pullet")
-    pull = f"{pullet} images pull -q --root {{root}} {{ref}}"
+    pull = PULL.format(pullet=pullet)
     podman = "podman --root {root}/s --runroot {root}/r --storage-driver overlay pull -q " + INSECURE + " {ref}"
     umoci = (
         "sh -c 'skopeo copy -q --src-tls-verify=false docker://{ref} oci:{root}/oci:t"
@@ -98,14 +112,9 @@ def known_pullers(containerd2: Path | None = None) -> dict[str, Puller]:
     )
     pullers = [
         Puller("pullet", pull),
-        Puller(
-            "pullet-node",
-            pull,
-            daemon=f"{pullet} up --root {{root}} --port 0 --registry-port 0",
-            ready=f"{pullet} status --root {{root}}",
-            needs=("crun",),
-        ),
+        node("pullet-node"),
         Puller("pullet-directory", f"{sys.executable} -m bench.cold_pull {{root}} directory {{ref}}"),
+        node("pullet-node-directory", f" --config {DIRECTORY_CONFIG}"),
         Puller("verify only", f"{sys.executable} -m bench.verify_only {{ref}}"),
         containerd("containerd"),
         Puller("podman", podman, needs=("podman",)),

@@ -43,6 +43,7 @@ def test_no_node_means_a_cold_pull_which_a_broken_name_ends(tmp_path: Path) -> N
 
 
 def test_a_plain_pull_imports_no_command_tree() -> None:
-    code = "import sys, pullet.cli.main; print([name for name in ('click', 'rich', 'asyncio', 'dataclasses') if name in sys.modules])"
+    heavy = ("click", "rich", "asyncio", "dataclasses")
+    code = f"import sys, pullet.cli.main; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
