@@ -97,7 +97,7 @@ class _Gzip:
         try:
             count: int = self._reader.readinto(buffer)
         except EOFError as error:
-            raise DecompressError("the gzip stream ends early, or bytes that are no gzip follow it") from error
+            raise DecompressError("the gzip stream ends early") from error
         except BadGzipFile as error:
             what = "bytes that are no gzip follow the gzip stream" if str(error).startswith("Not a gzipped") else error
             raise DecompressError(f"gzip: {what}") from error

@@ -81,7 +81,9 @@ def test_gzip_broken() -> None:
     with pytest.raises(DecompressError, match="gzip"):
         run(bytes(data))
     with pytest.raises(DecompressError, match="follow"):
-        run(gzip.compress(TEXT) + b"junk")
+        run(gzip.compress(TEXT) + b"no gzip at all")
+    with pytest.raises(DecompressError, match="ends early"):
+        run(gzip.compress(TEXT) + b"\x1f\x8b")
 
 
 def test_zstd_broken_or_with_too_large_a_window() -> None:
