@@ -14,9 +14,9 @@ from pullet.kube.resource import Resource, Subresource
 Definition = Callable[[str, str, str], str | None]  # group, version, kind → name of the schema
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
+_STRATEGIC = "application/strategic-merge-patch+json"
 _PATCH_TYPES = (
-    "application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
+    "application/json-patch+json", "application/merge-patch+json", _STRATEGIC, "application/apply-patch+yaml",
 )  # fmt: skip
 _BODY_TYPES = ("*/*",)
 # verb → method, action, what the body is ("" none, "object", "options", "patch"), query parameters
@@ -93,7 +93,7 @@ def _operation(row: Resource, sub: Subresource | None, verb: str, definition: De
     _, action, body, queries = _VERBS[verb]
     is_stream = sub is not None and sub.kind.endswith("Options")
     schema = _reference(definition(group, version, kind))
-    answer = _reference(definition(group, version, f"{kind}List")) if verb == "list" else schema
+    answer = _reference(definition(group, version, row.list_kind)) if verb == "list" else schema
     if verb in ("delete", "deletecollection"):
         answer = _reference(f"{_META}Status")
     method = ""
@@ -125,7 +125,8 @@ def _operation(row: Resource, sub: Subresource | None, verb: str, definition: De
             made["requestBody"] = {"content": {each: {"schema": options} for each in _BODY_TYPES}}
         case _:  # a patch
             patch = _reference(f"{_META}Patch")
-            made["requestBody"] = {"required": True, "content": {each: {"schema": patch} for each in _PATCH_TYPES}}
+            types = [each for each in _PATCH_TYPES if not row.custom or each != _STRATEGIC]
+            made["requestBody"] = {"required": True, "content": {each: {"schema": patch} for each in types}}
     return made
 
 
