@@ -451,6 +451,8 @@ def _converter_text(value: Any, go_type: str) -> str:
 
 
 def _zero(schema: Schema) -> Any:
+    if str(schema.get("$ref")).endswith(".JSON"):
+        return None
     match schema.get("type", "object"):
         case "string":
             return ""

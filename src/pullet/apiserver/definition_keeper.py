@@ -27,6 +27,7 @@ from pullet.policy.definition_naming import (
     DELETED,
     DELETING,
     NEVER_ESTABLISHED,
+    OVERLAPPING,
     ending_status,
     named_status,
 )
@@ -105,10 +106,13 @@ class DefinitionKeeper:
         if not is_condition_true(record.obj, ESTABLISHED):
             await self._write(record, ending_status(record.obj, NEVER_ESTABLISHED, self._now()), is_last=True)
             return
+        row = _any_row(record.obj)
+        if row is None:
+            await self._write(record, ending_status(record.obj, OVERLAPPING, self._now()), is_last=True)
+            return
         status = ending_status(record.obj, DELETING, self._now())
         if status != record.obj.get("status"):
             record = await self._write(record, status)
-        row = _any_row(record.obj)
         key = row.storage_key
         if key not in self._followed:
             self._followed.add(key)
@@ -144,10 +148,11 @@ class DefinitionKeeper:
         return format_time(self._clock.now())
 
 
-def _any_row(definition: JsonObject) -> Resource:
-    """A row under which the objects can be deleted, served or not."""
+def _any_row(definition: JsonObject) -> Resource | None:
+    """A row under which the objects can be deleted, served or not; None: they are a built-in kind's."""
     versions = [{**version, "served": True} for version in definition["spec"]["versions"]]
-    return custom_rows({**definition, "spec": {**definition["spec"], "versions": versions}})[0]
+    rows = custom_rows({**definition, "spec": {**definition["spec"], "versions": versions}})
+    return rows[0] if rows else None
 
 
 def _context() -> RequestContext:

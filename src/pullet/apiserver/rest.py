@@ -32,9 +32,21 @@ from pullet.apiserver.watching import TableForm, WatchKeeper
 from pullet.apiserver.writing import Deleted, Writer
 from pullet.base.jsonvalue import JsonObject
 from pullet.kit.clock import Clock
+from pullet.kube.field_error import FieldError
 from pullet.kube.meta import uid_of
-from pullet.kube.status import ApiError, BadRequestError, EntityTooLargeError, UnsupportedMediaTypeError, success_status
+from pullet.kube.status import (
+    ApiError,
+    BadRequestError,
+    EntityTooLargeError,
+    InvalidError,
+    UnsupportedMediaTypeError,
+    success_status,
+)
 from pullet.policy.deletion import DeleteOptions
+
+_NO_VERSION = FieldError(
+    "metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0x0: must be specified for an update"
+)
 
 
 class RestHandler:
@@ -181,6 +193,9 @@ class RestHandler:
     async def _update(self, request: Request, info: RequestInfo, context: RequestContext, form: Accepted) -> Response:
         obj = await self.decode(request, info, context)
         self._check_name(obj, info)
+        if strategy_of(info.resource).wants_version and not obj["metadata"].get("resourceVersion"):
+            resource = info.resource
+            raise InvalidError.on(resource.group, resource.kind, info.name, [_NO_VERSION])
 
         def change(current: JsonObject) -> JsonObject:
             del current

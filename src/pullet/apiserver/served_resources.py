@@ -15,7 +15,7 @@ from pullet.kube.scheme import CUSTOMRESOURCEDEFINITIONS, RESOURCES, Resource, r
 
 
 class ServedResources:
-    """The rows, by path and by group. Where a definition names what the table has, the table stays."""
+    """The rows, by path and by group."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -69,9 +69,6 @@ class ServedResources:
         if records is self._state:
             return
         self._custom = {
-            (row.group, row.version, row.plural): row
-            for record in records
-            for row in custom_rows(record.obj)
-            if resource_at(row.group, row.version, row.plural) is None
+            (row.group, row.version, row.plural): row for record in records for row in custom_rows(record.obj)
         }
         self._state = records

@@ -69,6 +69,7 @@ class Strategy:
     validate_whole: ValidateWhole = _no_errors_at_all  # (new, old or None), at every write, of whatever part
     warnings: Callable[[JsonObject], list[str]] = lambda obj: []
     name_problems: Callable[[str], list[str]] = dns_subdomain_problems
+    wants_version: bool = False  # an update must name the version that it was made from
     returns_deleted: bool = False  # a finished delete answers with the object, not with a Status
     spec_fields: Sequence[str] | None = ("spec",)  # a change of these bumps the generation; None: of all but metadata
 
@@ -166,6 +167,7 @@ STRATEGIES: dict[str, Strategy] = {
         validate=definition_validation.validate_definition,
         validate_update=definition_validation.validate_definition_update,
         warnings=definition_validation.definition_warnings,
+        wants_version=True,
         returns_deleted=True,
     ),
     scheme.PODDISRUPTIONBUDGETS.storage_key: Strategy(
@@ -235,6 +237,7 @@ def _custom(resource: Resource) -> Strategy:
         default=partial(default_custom, resource),
         prepare_create=_drop_status if resource.has_status else _nothing,
         validate_whole=partial(validate_custom, resource),
+        wants_version=True,
         spec_fields=None,
     )
 

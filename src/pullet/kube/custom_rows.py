@@ -13,6 +13,7 @@ from pullet.base.jsonvalue import JsonObject
 from pullet.kube.custom_kind import CustomKind, ScalePaths, Schema
 from pullet.kube.meta import name_of
 from pullet.kube.resource import STANDARD_VERBS, STATUS_VERBS, Resource, Subresource
+from pullet.kube.scheme import RESOURCES
 
 NAMES_ACCEPTED = "NamesAccepted"
 ESTABLISHED = "Established"
@@ -22,6 +23,7 @@ _STATUS = Subresource("status", STATUS_VERBS)
 _SCALE = Subresource("scale", STATUS_VERBS, "Scale", "autoscaling", "v1")
 _ENDING_VERBS = tuple(verb for verb in STANDARD_VERBS if verb != "create")
 _VERSION = re.compile(r"v([1-9]\d*)(?:(alpha|beta)([1-9]\d*))?")
+_BUILT_IN = frozenset(row.storage_key for row in RESOURCES)
 _ANY_OBJECT: Schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 
@@ -48,11 +50,14 @@ def version_rank(version: str) -> tuple[int, int, int, str]:
 def custom_rows(definition: JsonObject) -> list[Resource]:
     """The rows of an established definition, the most preferred version first; none before it is established.
 
-    Only the first is no second view of the kind, as the table tells them apart by `storage`.
+    A definition that names a built-in kind makes none: the kind stays what it is, and its objects whose they are.
+    Only the first row is no second view of the kind, as the table tells them apart by `storage`.
     """
     if not is_condition_true(definition, ESTABLISHED):
         return []
     spec = definition["spec"]
+    if f"{spec['group']}/{spec['names']['plural']}" in _BUILT_IN:
+        return []
     versions = sorted(
         (each for each in spec["versions"] if each.get("served")), key=lambda each: version_rank(each["name"])
     )

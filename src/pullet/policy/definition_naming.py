@@ -25,6 +25,7 @@ _PENDING = (
 )  # fmt: skip
 DELETING = ("True", "InstanceDeletionInProgress", "CustomResource deletion is in progress")
 DELETED = ("False", "InstanceDeletionCompleted", "removed all instances")
+OVERLAPPING = ("False", "OverlappingBuiltInResource", "instances overlap with built-in resources in storage")
 NEVER_ESTABLISHED = ("False", "NeverEstablished", "resource was never established")
 
 

@@ -133,6 +133,9 @@ async def test_status_and_specification_are_written_apart(crontabs: Api) -> None
     assert written["metadata"]["generation"] == 1
     again = await crontabs.ok("PUT", f"{CRONTABS}/a", {**written, "status": {"replicas": 7}})
     assert again["status"] == {"replicas": 2}
+    del again["metadata"]["resourceVersion"]
+    unnamed = await crontabs.refused("PUT", f"{CRONTABS}/a", again)
+    assert unnamed["message"].endswith("metadata.resourceVersion: Invalid value: 0x0: must be specified for an update")
     wrong = await crontabs.refused("PATCH", f"{CRONTABS}/a/status", {"status": {"replicas": "x"}}, content_type=MERGE)
     assert "status.replicas in body must be of type integer" in wrong["message"]
 

@@ -199,6 +199,22 @@ async def test_the_objects_end_before_their_definition(api: Api) -> None:
     await gone(api)
 
 
+async def test_a_definition_of_a_built_in_kind_takes_nothing_along(api: Api) -> None:
+    body = definition()
+    body["metadata"] = {
+        "name": "leases.coordination.k8s.io",
+        "annotations": {"api-approved.kubernetes.io": "unapproved"},
+    }
+    body["spec"] |= {"group": "coordination.k8s.io", "names": {"plural": "leases", "kind": "Lease"}}
+    leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+    await api.ok("POST", leases, {"metadata": {"name": "mine"}})
+    await establish(api, body)
+    path = f"{DEFINITIONS}/leases.coordination.k8s.io"
+    await api.ok("DELETE", path)
+    await gone(api, path)
+    await api.ok("GET", f"{leases}/mine")
+
+
 async def test_a_watch_ends_with_its_kind(api: Api) -> None:
     await establish(api, definition())
     async with api.http.stream("GET", f"{CRONTABS}?watch=true", timeout=10) as watch:

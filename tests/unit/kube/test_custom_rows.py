@@ -49,6 +49,12 @@ def test_each_served_version_is_a_row_and_the_first_stands_for_the_kind() -> Non
     assert first.list_kind == "CronTabs"
 
 
+def test_a_built_in_kind_stays_what_it_is() -> None:
+    mine = definition({"name": "v7", "served": True, "storage": True})
+    mine["spec"] |= {"group": "coordination.k8s.io", "names": {**NAMES, "plural": "leases"}}
+    assert custom_rows(mine) == []
+
+
 def test_a_row_needs_its_definition_established_and_loses_create_at_its_end() -> None:
     version = {"name": "v1", "served": True, "storage": True}
     assert custom_rows(definition(version, Established="False")) == []
