@@ -66,7 +66,7 @@ def custom_rows(definition: JsonObject) -> list[Resource]:
 
 def _row(definition: JsonObject, version: Mapping[str, Any], *, is_first: bool) -> Resource:
     spec = definition["spec"]
-    group, names = spec["group"], (definition.get("status") or {}).get("acceptedNames") or spec["names"]
+    group, names = spec["group"], _names(definition)
     parts = version.get("subresources") or {}
     scale = parts.get("scale")
     storage = next(each["name"] for each in spec["versions"] if each.get("storage"))
@@ -98,6 +98,14 @@ def _row(definition: JsonObject, version: Mapping[str, Any], *, is_first: bool) 
         storage="" if is_first else f"{group}/{names['plural']}",
         custom=custom,
     )
+
+
+def _names(definition: JsonObject) -> JsonObject:
+    """The accepted names; whoever writes the status may leave out what every kind needs."""
+    asked = definition["spec"]["names"]
+    accepted = (definition.get("status") or {}).get("acceptedNames") or {}
+    needed = {part: accepted.get(part) or asked.get(part) for part in ("plural", "singular", "kind", "listKind")}
+    return {**accepted, **needed}
 
 
 def _scale_paths(scale: Mapping[str, Any]) -> ScalePaths:

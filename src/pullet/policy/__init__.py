@@ -13,7 +13,8 @@ container_validation, placement_validation, pod_settings_validation, workload_va
 inert_defaulting, inert_validation (kinds that nothing acts on), pod_references, deletion, namespace_conditions,
 disruption (budgets and evictions);
 custom resources: definition_defaulting, definition_validation, definition_schema (rules on their schemas),
-definition_naming (names and conditions), schema_validation (an object against its schema), schema_formats;
+definition_naming (names and conditions), schema_validation (an object against its schema),
+schema_formats, go_pattern;
 webhooks: webhook_validation, webhook_matching, admission_review;
 placing pods: scheduling, scheduling_facts, scheduling_filters.
 """

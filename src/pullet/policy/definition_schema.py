@@ -13,7 +13,8 @@ from typing import Any
 from pullet.kube.custom_kind import Schema
 from pullet.kube.field_error import FieldError, forbidden, invalid, not_supported, required
 from pullet.kube.structural import EMBEDDED, INT_OR_STRING, PRESERVE, prune
-from pullet.policy.schema_validation import go_pattern, validate_value
+from pullet.policy.go_pattern import go_pattern
+from pullet.policy.schema_validation import validate_value
 
 _JUNCTIONS = ("allOf", "anyOf", "oneOf")
 _INT_OR_STRING = [{"type": "integer"}, {"type": "string"}]

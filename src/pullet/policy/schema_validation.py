@@ -9,10 +9,8 @@ pkg/apiserver/schema/{listtype,objectmeta}.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
@@ -29,15 +27,12 @@ from pullet.kube.field_error import (
     type_invalid,
 )
 from pullet.kube.structural import INT_OR_STRING, OBJECT_FIELDS, at_embedded, member_schema
+from pullet.policy.go_pattern import go_pattern
 from pullet.policy.schema_formats import INTEGER_BOUNDS, has_format
 
 NOWHERE = "<nil>"  # where the API server's errors on alternatives stand
 _UNSET: Any = object()
 _EPSILON = 1e-9
-_POSIX_CLASSES = {
-    "[:alpha:]": "a-zA-Z", "[:digit:]": "0-9", "[:alnum:]": "a-zA-Z0-9", "[:upper:]": "A-Z", "[:lower:]": "a-z",
-    "[:space:]": r"\s", "[:xdigit:]": "0-9A-Fa-f", "[:word:]": r"\w", "[:punct:]": r"!-/:-@\[-`{-~",
-}  # fmt: skip
 
 
 def validate_object(obj: JsonObject, schema: Schema, old: JsonObject | None = None) -> list[FieldError]:
@@ -53,22 +48,6 @@ def validate_object(obj: JsonObject, schema: Schema, old: JsonObject | None = No
 def validate_value(value: Any, schema: Schema, old: Any = _UNSET, path: str = "") -> list[FieldError]:
     """What is wrong with one value."""
     return [*_check(value, schema, path, old).errors, *_list_errors(value, schema, path, old)]
-
-
-def go_pattern(pattern: str) -> re.Pattern[str]:
-    """Go's regular expression as one of Python's.
-
-    Raises:
-        re.error: it is none.
-    """
-    for name, inner in _POSIX_CLASSES.items():
-        pattern = pattern.replace(name, inner)
-    return _compiled(pattern.replace(r"\z", r"\Z"))
-
-
-@lru_cache(maxsize=2_000)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.ASCII)
 
 
 @dataclass(slots=True)

@@ -49,6 +49,13 @@ def test_each_served_version_is_a_row_and_the_first_stands_for_the_kind() -> Non
     assert first.list_kind == "CronTabs"
 
 
+def test_a_status_that_says_too_little_breaks_nothing() -> None:
+    mine = definition({"name": "v1", "served": True, "storage": True})
+    mine["status"]["acceptedNames"] = {}
+    [row] = custom_rows(mine)
+    assert (row.plural, row.list_kind, row.short_names) == ("crontabs", "CronTabs", ())
+
+
 def test_a_built_in_kind_stays_what_it_is() -> None:
     mine = definition({"name": "v7", "served": True, "storage": True})
     mine["spec"] |= {"group": "coordination.k8s.io", "names": {**NAMES, "plural": "leases"}}
