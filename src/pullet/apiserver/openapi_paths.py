@@ -99,7 +99,7 @@ def _operation(row: Resource, sub: Subresource | None, verb: str, definition: De
     method = ""
     if is_stream or (sub is not None and sub.name == "log"):
         action, body, answer, method = "connect", "", {"type": "string"}, _VERBS[verb][0].capitalize()
-    of = f"{_camel(row.group)}{row.version.capitalize()}{method}{'Namespaced' if row.namespaced else ''}{row.kind}"
+    of = f"{_camel(row)}{row.version.capitalize()}{method}{'Namespaced' if row.namespaced else ''}{row.kind}"
     ok = {"description": "OK", "content": {"application/json": {"schema": answer}}}
     made: JsonObject = {
         "operationId": action + of + scope,
@@ -134,5 +134,7 @@ def _reference(name: str | None) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"} if name else {"type": "object"}
 
 
-def _camel(group: str) -> str:
-    return "".join(part.capitalize() for part in (group or "core").split(".")[0].split("-"))
+def _camel(row: Resource) -> str:
+    """The group in an operation's name; of custom kinds all of it."""
+    labels = (row.group or "core").split(".")
+    return "".join(part.capitalize() for label in (labels if row.custom else labels[:1]) for part in label.split("-"))

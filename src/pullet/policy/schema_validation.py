@@ -70,7 +70,7 @@ def _check(value: Any, schema: Schema, path: str, old: Any = _UNSET) -> _Outcome
     if wrong_type is not None:
         outcome.errors.append(wrong_type)
     if value is not None:
-        _check_alternatives(value, schema, path, old, outcome)
+        _check_alternatives(value, schema, path, outcome)
         match value:
             case str() if wrong_type is None:
                 outcome.errors += _string_errors(value, schema, path)
@@ -198,15 +198,16 @@ def _check_map(value: Mapping[str, Any], schema: Schema, path: str, old: Any, ou
     outcome.errors += [required(_field(f"{path}.{name}")) for name in schema.get("required") or () if name not in value]
 
 
-def _check_alternatives(value: Any, schema: Schema, path: str, old: Any, outcome: _Outcome) -> None:
+def _check_alternatives(value: Any, schema: Schema, path: str, outcome: _Outcome) -> None:
+    """Junctors see the whole value: what of it an update left alone may decide which alternative holds."""
     name = quote(path)
     if schema.get("anyOf"):
-        results = [_check(value, each, path, old) for each in schema["anyOf"]]
+        results = [_check(value, each, path) for each in schema["anyOf"]]
         if all(result.errors for result in results):
             outcome.errors.append(_alternative(f"{name} must validate at least one schema (anyOf)"))
             outcome.merge(max(results, key=lambda result: result.checks))
     if schema.get("oneOf"):
-        results = [_check(value, each, path, old) for each in schema["oneOf"]]
+        results = [_check(value, each, path) for each in schema["oneOf"]]
         valid = sum(not result.errors for result in results)
         if valid != 1:
             found = f"Found {valid} valid alternatives" if valid else "Found none valid"
@@ -214,7 +215,7 @@ def _check_alternatives(value: Any, schema: Schema, path: str, old: Any, outcome
         if not valid:
             outcome.merge(max(results, key=lambda result: result.checks))
     if schema.get("allOf"):
-        results = [_check(value, each, path, old) for each in schema["allOf"]]
+        results = [_check(value, each, path) for each in schema["allOf"]]
         for result in results:
             outcome.merge(result)
         valid = sum(not result.errors for result in results)

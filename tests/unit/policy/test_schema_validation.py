@@ -115,6 +115,12 @@ def test_what_an_update_leaves_alone_is_not_held_against_it() -> None:
     assert [error.field for error in validate_object(old, schema)] == ["a", "l[0].n"]
 
 
+def test_an_unchanged_part_does_not_make_another_alternative_hold() -> None:
+    schema = {"type": "object", "properties": {"a": INTEGER, "b": INTEGER},
+              "oneOf": [{"properties": {"a": {"minimum": 1}}}, {"properties": {"a": {"maximum": 0}}}]}  # fmt: skip
+    assert validate_value({"a": 1, "b": 2}, schema, {"a": 1, "b": 1}) == []
+
+
 @pytest.mark.parametrize(
     ("name", "good", "bad"),
     [
@@ -135,3 +141,39 @@ def test_formats(name: str, good: str, bad: str) -> None:
 @given(st.sampled_from(sorted(FORMATS)), st.text())
 def test_no_text_is_too_odd_to_be_looked_at(name: str, text: str) -> None:
     assert has_format(text, name) in (True, False)
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+)
+_leaves = st.fixed_dictionaries(
+    {"type": st.sampled_from(["string", "integer", "number", "boolean"])},
+    optional={
+        "nullable": st.booleans(), "enum": st.lists(_json, min_size=1, max_size=2), "minimum": st.integers(-3, 3),
+        "maximum": st.floats(-3, 3), "multipleOf": st.integers(1, 3), "maxLength": st.integers(0, 2),
+        "format": st.sampled_from(["int32", "ipv4", "date-time"]), "pattern": st.sampled_from(["^a$", "[[:digit:]]"]),
+    },
+)  # fmt: skip
+_schemas = st.recursive(
+    _leaves,
+    lambda inner: (
+        st.builds(lambda items, kind: {"type": "array", "items": items, "x-kubernetes-list-type": kind}, inner,
+                  st.sampled_from(["atomic", "set"]))
+        | st.builds(lambda below, needed: {"type": "object", "properties": below, "required": needed},
+                    st.dictionaries(st.sampled_from("abc"), inner), st.lists(st.sampled_from("abc")))
+        | st.builds(lambda some, how: {"type": "object", how: some}, st.lists(inner, min_size=1, max_size=2),
+                    st.sampled_from(["anyOf", "oneOf", "allOf"]))
+    ),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(_schemas, _json, _json)
+def test_any_value_meets_any_schema(schema: dict[str, Any], value: Any, old: Any) -> None:
+    wrong = [str(error) for error in validate_value(value, schema)]
+    assert validate_value(value, schema, value) == [], "what an update leaves alone is never wrong"
+    changed = [str(error) for error in validate_value(value, schema, old)]
+    if not wrong:
+        assert changed == [], "what is right is right whatever it was before"
