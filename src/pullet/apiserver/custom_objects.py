@@ -11,9 +11,10 @@ from typing import Any
 
 from pullet.apiserver.decoding import Decoded, SchemaDecoder
 from pullet.base.jsonvalue import JsonObject
-from pullet.kube.field_error import FieldError
+from pullet.kube.field_error import FieldError, invalid
+from pullet.kube.meta import name_of
 from pullet.kube.scheme import Resource
-from pullet.kube.status import BadRequestError
+from pullet.kube.status import BadRequestError, InvalidError
 from pullet.kube.structural import at_embedded, prune, with_defaults
 from pullet.policy.schema_validation import validate_object
 
@@ -22,10 +23,11 @@ def decode_custom(value: Any, resource: Resource, decoder: SchemaDecoder) -> Dec
     """A body as an object of the row's version: metadata checked, what its schema does not know left out.
 
     Raises:
-        BadRequestError: no object, or metadata of the wrong type.
+        BadRequestError: no object, one of another version, or metadata of the wrong type. InvalidError: another kind.
     """
     if resource.custom is None or not isinstance(value, dict):
         raise BadRequestError("the object provided is unrecognized (must be of type Object): couldn't get version/kind")
+    _check_kind(value, resource)
     obj, unknown = prune(value, resource.custom.schema)
     meta = decoder.decode_metadata(obj.get("metadata"), resource.kind, resource.version)
     unknown += meta.unknown_fields
@@ -41,6 +43,18 @@ def decode_custom(value: Any, resource: Resource, decoder: SchemaDecoder) -> Dec
         return {**inner, "metadata": own.obj}
 
     return Decoded(at_embedded(made, resource.custom.schema, with_own_metadata), unknown)
+
+
+def _check_kind(value: JsonObject, resource: Resource) -> None:
+    version, kind = value.get("apiVersion") or resource.api_version, value.get("kind") or resource.kind
+    if not isinstance(version, str) or not isinstance(kind, str):
+        raise BadRequestError("couldn't get version/kind; json parse error: apiVersion and kind must be strings")
+    if version != resource.api_version:
+        expected = f"the expected API version ({resource.api_version})"
+        raise BadRequestError(f"the API version in the data ({version}) does not match {expected}")
+    if kind != resource.kind:
+        errors = [invalid("kind", kind, f"must be {resource.kind}")]
+        raise InvalidError.on(resource.group, kind, name_of(value), errors)
 
 
 def decode_object(value: Any, resource: Resource, decoder: SchemaDecoder) -> Decoded:

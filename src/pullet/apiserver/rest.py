@@ -169,7 +169,8 @@ class RestHandler:
     ) -> JsonObject:
         """A decoded object made fit for storage, under the request's fieldValidation."""
         resource = info.resource
-        check_kind(value, resource.api_version, resource.kind)
+        if not resource.custom:
+            check_kind(value, resource.api_version, resource.kind)
         decoded = decode_object(value, resource, self._decoder)
         decoded.duplicate_fields += duplicates
         context.warnings += decoded.enforce(

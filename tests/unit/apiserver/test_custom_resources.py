@@ -85,6 +85,11 @@ async def test_a_wrong_object_is_refused_field_by_field(crontabs: Api) -> None:
     assert status["message"].startswith(f'CronTab.{GROUP} "a" is invalid: [spec.cronSpec: Invalid value: "at noon"')
     missing = await crontabs.refused("POST", CRONTABS, {**crontab("a"), "spec": {}})
     assert missing["message"] == f'CronTab.{GROUP} "a" is invalid: spec.cronSpec: Required value'
+    other = await crontabs.refused("POST", CRONTABS, {**crontab("a"), "kind": "Other"})
+    assert other["message"] == f'Other.{GROUP} "a" is invalid: kind: Invalid value: "Other": must be CronTab'
+    odd: list[Any] = [[], "x", {"metadata": []}, {"kind": 1}, {"apiVersion": "v1", "kind": "Pod"}]
+    for body in odd:
+        assert (await crontabs.refused("POST", CRONTABS, body))["code"] == 400
     unfit = await crontabs.refused("POST", CRONTABS, {**crontab("a"), "metadata": {"name": "a", "labels": {"a": 1}}})
     assert "json: cannot unmarshal number into Go struct field" in unfit["message"]
 

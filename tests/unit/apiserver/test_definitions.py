@@ -14,6 +14,7 @@ from tests.unit.apiserver.custom_world import (
     DEFINITIONS,
     GROUP,
     SCHEMA,
+    SPEC,
     condition,
     crontab,
     definition,
@@ -161,6 +162,35 @@ async def test_the_kind_is_for_life_and_stored_versions_stay(api: Api) -> None:
     migrated = await api.ok("PATCH", f"{CRONTAB}/status", {"status": {"storedVersions": ["v2"]}}, content_type=MERGE)
     assert migrated["status"]["storedVersions"] == ["v2"]
     await api.ok("PATCH", CRONTAB, {"spec": {"versions": [version("v2")]}}, content_type=MERGE)
+
+
+async def test_a_definition_is_applied_by_the_server(api: Api) -> None:
+    path, applied = f"{CRONTAB}?fieldManager=", "application/apply-patch+yaml"
+    first = await api.ok("PATCH", f"{path}one", definition(), content_type=applied)
+    again = await api.ok("PATCH", f"{path}one", definition(), content_type=applied)
+    assert again["metadata"]["generation"] == first["metadata"]["generation"] == 1
+    await until(api, CRONTAB, "Established", "True InitialNamesAccepted")
+    other = definition(version(deprecated=True))
+    conflict = await api.refused("PATCH", f"{path}two", other, content_type=applied)
+    assert conflict["message"] == 'Apply failed with 1 conflict: conflict with "one": .spec.versions'
+    managers = {each["manager"] for each in (await api.ok("GET", CRONTAB))["metadata"]["managedFields"]}
+    assert managers == {"one", "kube-apiserver"}
+
+
+async def test_old_objects_show_what_the_definition_says_now(api: Api) -> None:
+    await establish(api, definition())
+    created = await api.ok("POST", CRONTABS, crontab("a", anything={"x": 1}))
+    properties = {name: each for name, each in SPEC["properties"].items() if name != "anything"}
+    spec = {**SPEC, "properties": {**properties, "color": {"type": "string", "default": "red"}}}
+    schema = {**SCHEMA, "properties": {**SCHEMA["properties"], "spec": spec}}
+    patch = {"spec": {"versions": [version(schema={"openAPIV3Schema": schema})]}}
+    before = await api.ok("GET", CRONTABS)
+    await api.ok("PATCH", CRONTAB, patch, content_type=MERGE)
+    shown = await api.ok("GET", f"{CRONTABS}/a")
+    assert shown["spec"]["color"] == "red"
+    assert "anything" not in shown["spec"]
+    assert shown["metadata"]["resourceVersion"] == created["metadata"]["resourceVersion"], "nothing was written"
+    assert (await api.ok("GET", CRONTABS))["items"] == [shown] != before["items"]
 
 
 async def test_a_name_in_use_is_waited_for(api: Api) -> None:
