@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from contextlib import suppress
 
 from pullet.apiserver.records import Record
 from pullet.apiserver.request_context import SYSTEM, RequestContext
 from pullet.apiserver.storage import Storage
+from pullet.apiserver.watch_cache import Watcher
 from pullet.apiserver.writing import Writer
 from pullet.base.jsonvalue import JsonObject
 from pullet.kit.clock import Clock
@@ -46,13 +48,13 @@ class DefinitionKeeper:
         self._writer = writer
         self._clock = clock
         self._wake = asyncio.Event()
-        self._followed: set[str] = set()  # storage keys of the kinds whose end is waited for
+        self._followed: set[str] = set()  # storage keys of what it is woken by
 
     async def run(self) -> None:
         """Keep until cancelled."""
+        self._followed.clear()
         async with asyncio.TaskGroup() as group:
-            follow = self._follow(CUSTOMRESOURCEDEFINITIONS.storage_key)
-            group.create_task(follow, name="apiserver/definitions")
+            self._follow(CUSTOMRESOURCEDEFINITIONS.storage_key, group)
             while True:
                 self._wake.clear()
                 is_done = await self._pass(group)
@@ -60,9 +62,15 @@ class DefinitionKeeper:
                     async with asyncio.timeout(None if is_done else _RETRY_SECONDS):
                         await self._wake.wait()
 
-    async def _follow(self, storage_key: str) -> None:
-        """Wake the keeper at every change of a kind, until its watches end."""
-        watcher = self._storage.cache(storage_key).watch(None, None)
+    def _follow(self, storage_key: str, group: asyncio.TaskGroup) -> None:
+        """From now on, be woken by every change of a kind."""
+        if storage_key not in self._followed:
+            self._followed.add(storage_key)
+            watcher = self._storage.cache(storage_key).watch(None, None)
+            group.create_task(self._listen(storage_key, watcher), name=f"definitions/{storage_key}")
+
+    async def _listen(self, storage_key: str, watcher: Watcher) -> None:
+        """Wake the keeper at every change that a watcher tells of, until the watch ends."""
         try:
             while await watcher.wait():
                 watcher.take()
@@ -89,7 +97,7 @@ class DefinitionKeeper:
                     await self._name(record)
             except (ConflictError, NotFoundError):
                 is_done = False  # somebody wrote first
-            except ApiError as error:
+            except (ApiError, sqlite3.Error) as error:  # a full disk, above all
                 is_done = False
                 log.warning("definition kept waiting", extra={"definition": known.name, "error": str(error)})
         return is_done
@@ -114,9 +122,7 @@ class DefinitionKeeper:
         if status != record.obj.get("status"):
             record = await self._write(record, status)
         key = row.storage_key
-        if key not in self._followed:
-            self._followed.add(key)
-            group.create_task(self._follow(key), name=f"apiserver/definitions/{key}")
+        self._follow(key, group)
         for each in self._storage.list(key):
             if not is_deleting(each.obj):
                 options = DeleteOptions()

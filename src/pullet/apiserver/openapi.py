@@ -153,7 +153,7 @@ class OpenApi:
                     result[key] = value
         if result.get("format") == "int-or-string":
             result = {**result, "oneOf": [{"type": "integer"}, {"type": "string"}]}
-            del result["type"]
+            result.pop("type", None)
         reference = result.pop("$ref", None)
         if reference is not None:
             pointer = {"$ref": f"#/components/schemas/{reference}"}

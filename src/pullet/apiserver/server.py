@@ -57,12 +57,14 @@ from pullet.base.jsonvalue import JsonObject
 from pullet.base.redact import Secret
 from pullet.kit.atomic_file import write_atomic
 from pullet.kit.clock import Clock, SystemClock
+from pullet.kit.tasks import Supervisor
 from pullet.kit.worker_threads import WorkerThreads
 
 log = logging.getLogger(__name__)
 _KEEP_ALIVE_SECONDS = 120
 _SHUTDOWN_SECONDS = 2
 _EVENT_SWEEP_SECONDS = 60.0
+_RESTART_SECONDS = 1.0
 NODES_GROUP = "system:nodes"
 _IP_FREEBIND = 15
 
@@ -160,7 +162,12 @@ class ApiServer:
             group.create_task(self._server.main_loop(), name="apiserver/http")
             group.create_task(self._watches.run(), name="apiserver/watches")
             group.create_task(self._sweep_events(), name="apiserver/events")
-            group.create_task(self._definitions.run(), name="apiserver/definitions")
+            group.create_task(self._keep_definitions(), name="apiserver/definitions")
+
+    async def _keep_definitions(self) -> None:
+        """A definition that the keeper stumbles over must not end the server."""
+        async with Supervisor(clock=self._clock) as keeping:
+            await keeping.start("definitions", self._definitions.run, restart_seconds=_RESTART_SECONDS)
 
     async def _sweep_events(self) -> None:
         while True:

@@ -52,7 +52,7 @@ def _no_update_errors(new: JsonObject, old: JsonObject) -> list[FieldError]:
     return []
 
 
-def _no_errors_at_all(new: JsonObject, old: JsonObject | None) -> list[FieldError]:
+def _no_whole_errors(new: JsonObject, old: JsonObject | None) -> list[FieldError]:
     del new, old
     return []
 
@@ -66,7 +66,7 @@ class Strategy:
     prepare_delete: Default = _nothing  # how an object shows that its end was asked for
     validate: Validate = _no_errors
     validate_update: ValidateUpdate = _no_update_errors  # (new, old)
-    validate_whole: ValidateWhole = _no_errors_at_all  # (new, old or None), at every write, of whatever part
+    validate_whole: ValidateWhole = _no_whole_errors  # (new, old or None), at every write, of whatever part
     warnings: Callable[[JsonObject], list[str]] = lambda obj: []
     name_problems: Callable[[str], list[str]] = dns_subdomain_problems
     wants_version: bool = False  # an update must name the version that it was made from

@@ -65,6 +65,9 @@ class GarbageCollector:
 
     async def run(self) -> None:
         """Collect until cancelled."""
+        for row, _ in self._custom.values():  # of a run before this one
+            del self._copies[row]
+        self._custom.clear()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._reconciler.run(), name="garbage-collector/reconciler")
             changes = self._definitions.changes()

@@ -24,7 +24,10 @@ SPEC: dict[str, Any] = {
             "items": {
                 "type": "object",
                 "required": ["name"],
-                "properties": {"name": {"type": "string"}, "port": {"x-kubernetes-int-or-string": True}},
+                "properties": {
+                    "name": {"type": "string"},
+                    "port": {"x-kubernetes-int-or-string": True, "format": "int-or-string"},
+                },
             },
         },
         "anything": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},

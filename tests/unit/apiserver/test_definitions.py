@@ -262,6 +262,7 @@ async def test_what_is_not_done_is_warned_of(api: Api) -> None:
     assert response.status_code == 201, response.text
     said = response.headers.get_list("warning")
     assert said == [
+        '299 - "unrecognized format \\"int-or-string\\""',
         '299 - "unrecognized format \\"moon\\""',
         '299 - "x-kubernetes-validations of version v1 are stored, but not evaluated: no CEL here"',
     ]
