@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from tests.unit.apiserver.api_world import Api
 from tests.unit.apiserver.custom_world import (
@@ -215,6 +216,9 @@ async def test_versions_differ_in_their_name_and_schema_alone(api: Api) -> None:
     assert changed["metadata"]["uid"] == shown["metadata"]["uid"]
     [item] = (await api.ok("GET", beta))["items"]
     assert (item["apiVersion"], item["spec"]["old"]) == (f"{GROUP}/v1beta1", True)
+    watched = await api.http.get(f"{beta}?watch=true&timeoutSeconds=1", timeout=10)
+    seen = msgspec.json.decode(watched.text.splitlines()[0])
+    assert (seen["type"], seen["object"]) == ("ADDED", item)
     mismatch = await api.refused("POST", beta, crontab("b"))
     assert "does not match the expected API version" in mismatch["message"]
 
