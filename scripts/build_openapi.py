@@ -265,7 +265,6 @@ def main() -> None:
     options = parser.parse_args()
     definitions = definitions_of(options.schemas, options.version)
     kept = closure(definitions, [*kinds_served(definitions), *EXTRA_ROOTS])
-    kept = {name: schema for name, schema in kept.items() if ".apiextensions." not in name}  # of CRDs there are none
     groups = {(row.group, row.version): row for row in RESOURCES}
     packages = {f"k8s.io.api.{(group or 'core').split('.')[0]}.{version}" for group, version in groups}
     proto_roots = [f"{package}.{row.kind}" for row in RESOURCES for package in packages]

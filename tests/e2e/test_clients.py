@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import importlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import lightkube
 import pytest
+import yaml
+from lightkube.generic_resource import create_namespaced_resource, load_in_cluster_generic_resources
 from lightkube.models.core_v1 import Container, PodSpec
 from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.core_v1 import ConfigMap, Pod
 from lightkube.types import CascadeType, PatchType
@@ -35,6 +39,7 @@ stream: Any = importlib.import_module("kubernetes.stream").stream
 DynamicClient: Any = importlib.import_module("kubernetes.dynamic").DynamicClient
 WsApiClient: Any = importlib.import_module("kubernetes_asyncio.stream").WsApiClient
 MANAGER = "scenario"
+DEFINITION = Path(__file__).with_name("kubectl") / "crontab-definition.yaml"
 APPLY = "application/apply-patch+yaml"
 
 
@@ -51,6 +56,22 @@ def pod_body(name: str) -> dict[str, Any]:
 
 def configmap_body(name: str, **data: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+def definition_body(group: str) -> dict[str, Any]:
+    """The CronTabs of a group of the test's own."""
+    body: dict[str, Any] = yaml.safe_load(DEFINITION.read_text())
+    body["metadata"]["name"], body["spec"]["group"] = f"crontabs.{group}", group
+    return body
+
+
+def crontab_body(group: str, name: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": f"{group}/v1",
+        "kind": "CronTab",
+        "metadata": {"name": name},
+        "spec": {"cronSpec": "* * * * */5", **spec},
+    }
 
 
 @pytest.fixture
@@ -148,6 +169,51 @@ def test_dynamic_client(official: Any, namespace: str) -> None:
     configmaps.delete(namespace=namespace, name="c")
 
 
+def test_dynamic_client_with_a_custom_kind(official: Any, namespace: str) -> None:
+    group = f"{namespace}.example.com"
+    client = DynamicClient(official)
+    definitions = client.resources.get(api_version="apiextensions.k8s.io/v1", kind="CustomResourceDefinition")
+    definitions.create(body=definition_body(group))
+    for event in definitions.watch(name=f"crontabs.{group}", timeout=30):
+        conditions = event["raw_object"]["status"].get("conditions") or ()
+        if any(each["type"] == "Established" and each["status"] == "True" for each in conditions):
+            break
+    crontabs = client.resources.get(api_version=f"{group}/v1", kind="CronTab")
+    created = crontabs.create(namespace=namespace, body=crontab_body(group, "a"))
+    assert (created.spec.replicas, created.spec.image) == (1, "busybox:1.36")
+    merge = "application/merge-patch+json"
+    body = {"metadata": {"name": "a"}, "spec": {"replicas": 2}}
+    assert crontabs.patch(namespace=namespace, body=body, content_type=merge).spec.replicas == 2
+    applied = crontab_body(group, "a", image="x:1")
+    crontabs.server_side_apply(namespace=namespace, body=applied, field_manager=MANAGER, force_conflicts=True)
+    crontabs.status.patch(namespace=namespace, body={"metadata": {"name": "a"}, "status": {"replicas": 2}},
+                          content_type=merge)  # fmt: skip
+    found = crontabs.get(namespace=namespace, name="a")
+    assert (found.spec.image, found.status.replicas) == ("x:1", 2)
+    with pytest.raises(kubernetes.client.ApiException) as caught:
+        crontabs.create(namespace=namespace, body=crontab_body(group, "b", replicas=11))
+    assert caught.value.status == 422
+    custom = kubernetes.client.CustomObjectsApi(official)
+    assert custom.get_namespaced_custom_object_scale(group, "v1", namespace, "crontabs", "a")["spec"] == {"replicas": 2}
+    assert len(custom.list_cluster_custom_object(group, "v1", "crontabs")["items"]) == 1
+    crontabs.delete(namespace=namespace, name="a")
+    definitions.delete(name=f"crontabs.{group}")
+    wait_gone(lambda: definitions.get(name=f"crontabs.{group}"))
+
+
+def wait_gone(read: Callable[[], Any]) -> None:
+    """Read until there is nothing to read."""
+
+    def read_on() -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            read()
+
+    with pytest.raises(kubernetes.client.ApiException) as caught:
+        read_on()
+    assert caught.value.status == 404
+
+
 # kubernetes_asyncio ---------------------------------------------------------------------------------------------------
 
 
@@ -188,6 +254,40 @@ async def test_asyncio_client_runs_commands(shared_node: Pullet, namespace: str)
             "p", namespace, command=["sh", "-c", "echo out; echo err >&2"], stdout=True, stderr=True
         )
         assert sorted(said.split()) == ["err", "out"]
+
+
+async def test_asyncio_client_with_a_custom_kind(shared_node: Pullet, namespace: str) -> None:
+    group = f"{namespace}.example.com"
+    configuration = type.__call__(kubernetes_asyncio.client.Configuration)
+    await kubernetes_asyncio.config.load_kube_config(
+        str(shared_node.kubeconfig), client_configuration=configuration, persist_config=False
+    )
+    async with kubernetes_asyncio.client.ApiClient(configuration) as client:
+        extensions = kubernetes_asyncio.client.ApiextensionsV1Api(client)
+        await extensions.create_custom_resource_definition(definition_body(group))
+        async with kubernetes_asyncio.watch.Watch() as watch:
+            selector = f"metadata.name=crontabs.{group}"
+            listed = extensions.list_custom_resource_definition
+            async for event in watch.stream(listed, field_selector=selector, timeout_seconds=30):
+                conditions = event["object"].status.conditions or ()
+                if any(each.type == "Established" and each.status == "True" for each in conditions):
+                    break
+        custom = kubernetes_asyncio.client.CustomObjectsApi(client)
+        where = (group, "v1", namespace, "crontabs")
+        created = await custom.create_namespaced_custom_object(*where, crontab_body(group, "a"))
+        assert created["spec"]["replicas"] == 1
+        patch = [{"op": "replace", "path": "/spec/replicas", "value": 3}]
+        patched = await custom.patch_namespaced_custom_object(
+            *where, "a", patch, _content_type="application/json-patch+json"
+        )
+        assert patched["spec"]["replicas"] == 3
+        async with kubernetes_asyncio.watch.Watch() as watch:
+            async for event in watch.stream(custom.list_namespaced_custom_object, *where, timeout_seconds=30):
+                assert (event["type"], event["object"]["spec"]["replicas"]) == ("ADDED", 3)
+                break
+        await custom.delete_collection_namespaced_custom_object(*where)
+        assert (await custom.list_namespaced_custom_object(*where))["items"] == []
+        await extensions.delete_custom_resource_definition(f"crontabs.{group}")
 
 
 def running_pod(node: Pullet, namespace: str) -> None:
@@ -256,6 +356,38 @@ async def test_lightkube_scales_a_deployment(light: lightkube.AsyncClient) -> No
             await asyncio.sleep(0.1)
 
 
+async def test_lightkube_with_a_custom_kind(light: lightkube.AsyncClient, namespace: str) -> None:
+    group = f"{namespace}.example.com"
+    made = CustomResourceDefinition.from_dict(definition_body(group))
+    assert isinstance(made, CustomResourceDefinition)
+    await light.create(made)
+    await light.wait(CustomResourceDefinition, f"crontabs.{group}", for_conditions=["Established"])
+    crontabs: Any = create_namespaced_resource(group, "v1", "CronTab", "crontabs")
+    created: Any = await light.create(crontabs(metadata=ObjectMeta(name="a"), spec={"cronSpec": "* * * * *"}))
+    assert created.spec == {"cronSpec": "* * * * *", "image": "busybox:1.36", "replicas": 1}
+    applied: Any = await light.apply(
+        crontabs(metadata=ObjectMeta(name="a"), spec={"cronSpec": "1 * * * *"}), force=True
+    )
+    assert applied.spec["cronSpec"] == "1 * * * *"
+    patched: Any = await light.patch(crontabs.Status, "a", {"status": {"replicas": 2}}, patch_type=PatchType.MERGE)
+    assert patched.status == {"replicas": 2}
+    with pytest.raises(lightkube.ApiError) as wrong:
+        await light.patch(crontabs, "a", {"spec": {"replicas": 0}}, patch_type=PatchType.MERGE)
+    assert wrong.value.status.reason == "Invalid"
+    async for kind, seen in light.watch(crontabs):
+        assert (kind, seen.metadata.name) == ("ADDED", "a")
+        break
+    await asyncio.to_thread(load_in_cluster, light)
+    await light.delete(crontabs, "a")
+    await light.delete(CustomResourceDefinition, f"crontabs.{group}")
+
+
+def load_in_cluster(light: lightkube.AsyncClient) -> None:
+    """What lightkube makes of every definition it finds, with a client that blocks."""
+    client = lightkube.Client(config=light.config)
+    load_in_cluster_generic_resources(client)
+
+
 # kr8s -----------------------------------------------------------------------------------------------------------------
 
 
@@ -278,3 +410,28 @@ async def test_kr8s(shared_node: Pullet, namespace: str) -> None:
     await pod.delete()
     await pod.wait("delete", timeout=30)
     assert not await pod.exists()
+
+
+async def test_kr8s_with_a_custom_kind(shared_node: Pullet, namespace: str) -> None:
+    group = f"{namespace}.example.com"
+    api = await kr8s_asyncio.api(kubeconfig=str(shared_node.kubeconfig), namespace=namespace)
+    definition = await kr8s_objects.CustomResourceDefinition(definition_body(group), api=api)
+    await definition.create()
+    await definition.wait("condition=Established", timeout=30)
+    crontabs = kr8s_objects.new_class(kind="CronTab", version=f"{group}/v1", namespaced=True, scalable=True)
+    one = await crontabs(crontab_body(group, "a"), namespace=namespace, api=api)
+    await one.create()
+    await one.scale(4)
+    assert one.replicas == 4
+    await one.patch({"metadata": {"labels": {"tier": "front"}}})
+    other = await kr8s_objects.object_from_spec(crontab_body(group, "b"), api=api, allow_unknown_type=True)
+    await other.create()
+    found = [each.name async for each in api.get(f"crontabs.{group}", namespace=namespace)]
+    assert sorted(found) == ["a", "b"]
+    picked = [
+        each.name async for each in api.get(f"crontabs.{group}", namespace=namespace, label_selector="tier=front")
+    ]
+    assert picked == ["a"]
+    await one.delete()
+    await definition.delete()
+    await definition.wait("delete", timeout=30)

@@ -6,6 +6,8 @@ a request: routing, request_context, authentication, impersonation, authorizatio
 service_account_tokens, certificates;
 bodies: decoding (JSON, YAML, schema), protobuf, schemas (the built data file), patching, server_side_apply,
 managed_fields;
+custom resources: served_resources (the rows of definitions beside the table's), definition_keeper, custom_objects,
+custom_printer, custom_schemas;
 objects: records, storage, watch_cache, strategies (what each kind does of its own), writing, delete_options,
 list_options, reading, watching, rest (the verbs over HTTP), list_encoding, views (a kind under a second group);
 admission: admission_request, admission_chain, webhooks (who is called, what answers do), webhook_client;

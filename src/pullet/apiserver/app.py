@@ -29,6 +29,7 @@ from pullet.apiserver.request_context import RequestContext, User
 from pullet.apiserver.rest import RestHandler
 from pullet.apiserver.reviews import Reviews
 from pullet.apiserver.routing import Query, RequestInfo, parse_request
+from pullet.apiserver.served_resources import ServedResources
 from pullet.apiserver.subresources import Subresources
 from pullet.apiserver.version import version_info
 from pullet.base.errors import PulletError
@@ -54,6 +55,7 @@ class Application:
         rest: RestHandler,
         reviews: Reviews,
         subresources: Subresources,
+        served: ServedResources,
         discovery: Discovery,
         openapi: OpenApi,
         metrics: ApiMetrics,
@@ -65,6 +67,7 @@ class Application:
         self._rest = rest
         self._reviews = reviews
         self._subresources = subresources
+        self._served = served
         self._discovery = discovery
         self._openapi = openapi
         self._metrics = metrics
@@ -98,7 +101,7 @@ class Application:
         try:
             user = self._authenticate(scope)
             raw_path = scope.get("raw_path", scope["path"].encode()).decode("latin-1").partition("?")[0]
-            info = parse_request("GET", raw_path, scope["query_string"].decode("latin-1"))
+            info = parse_request("GET", raw_path, scope["query_string"].decode("latin-1"), self._served.at)
             self._authorize(user, info)
             await self._subresources.websocket(scope, receive, send, info, RequestContext(user=user))
         except ApiError as error:
@@ -118,7 +121,8 @@ class Application:
         if general is not None:
             return general
         raw_path = request.scope.get("raw_path", path.encode()).decode("latin-1")
-        info = parse_request(request.method, raw_path, request.scope["query_string"].decode("latin-1"))
+        raw_query = request.scope["query_string"].decode("latin-1")
+        info = parse_request(request.method, raw_path, raw_query, self._served.at)
         context = _context(request, info.query, user)
         began = self._clock.monotonic()
         self._metrics.inflight += 1
@@ -154,6 +158,8 @@ class Application:
             raise ForbiddenError.on(info.resource, info.name, why)
 
     async def _dispatch(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
+        if info.resource.custom and info.resource.custom.deprecation:
+            context.warnings.append(info.resource.custom.deprecation)
         if not info.resource.is_stored:
             review = await self._rest.decode(request, info, context)
             answered = self._reviews.answer(info.resource, info.namespace, review, context)

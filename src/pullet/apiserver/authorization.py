@@ -3,7 +3,7 @@
 system:masters, the control plane's own components   everything
 a node (group system:nodes)                          what a kubelet needs; `node_authorizer` and `node_restriction`
                                                      narrow it to the node itself and the pods bound to it
-a ServiceAccount                                     reading its own namespace (not its Secrets)
+a ServiceAccount                                     reading its own namespace (no Secrets, no custom resources)
 anybody authenticated                                discovery, and asking about themselves
 """
 

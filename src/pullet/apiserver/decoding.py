@@ -16,7 +16,7 @@ import msgspec
 import yaml
 
 from pullet.apiserver.protobuf import PREFIX, ProtobufError, decode_unknown
-from pullet.apiserver.schemas import Schema, Schemas
+from pullet.apiserver.schemas import OBJECT_META, Schema, Schemas
 from pullet.base.jsonvalue import JsonObject
 from pullet.kube.field_error import quote
 from pullet.kube.meta import format_micro_time, format_time, parse_time
@@ -28,6 +28,7 @@ YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
 MAX_DEPTH = 200
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+_OR_SCHEMA = re.compile("JSONSchemaPropsOr(Array|Bool)$")  # of these an object is a schema
 _DEEP_YAML = re.compile(rb"[\[{]")
 
 # fields whose Go type is a pointer: their zero is a value, not an absence
@@ -37,13 +38,16 @@ KEEPS_ZERO = frozenset(
         "automountServiceAccountToken", "backoffLimit", "backoffLimitPerIndex", "blockOwnerDeletion", "completions",
         "controller", "defaultMode", "deletionGracePeriodSeconds", "enableServiceLinks", "exitCode",
         "expirationSeconds", "failed", "failedJobsHistoryLimit", "fsGroup", "gracePeriodSeconds", "hostUsers",
-        "immutable", "leaseDurationSeconds", "leaseTransitions", "maxFailedIndexes", "maxSurge", "maxUnavailable",
-        "minAvailable", "minReplicas", "mode", "optional", "orphanDependents", "parallelism", "partition", "priority",
+        "immutable", "leaseDurationSeconds", "leaseTransitions", "maxFailedIndexes", "maxItems", "maxLength",
+        "maxProperties", "maxSurge", "maxUnavailable", "maximum", "minAvailable", "minItems", "minLength",
+        "minProperties", "minReplicas", "minimum", "mode", "optional", "orphanDependents", "parallelism", "partition",
+        "preserveUnknownFields", "priority",
         "privileged", "progressDeadlineSeconds", "readOnlyRootFilesystem", "ready", "replicas", "revisionHistoryLimit",
         "runAsGroup", "runAsNonRoot", "runAsUser", "serving", "setHostnameAsFQDN", "shareProcessNamespace",
         "stabilizationWindowSeconds", "start", "started", "startingDeadlineSeconds", "storageClassName",
         "successfulJobsHistoryLimit", "supplementalGroups", "suspend", "targetPort", "terminating",
         "terminationGracePeriodSeconds", "timeoutSeconds", "tolerationSeconds", "ttlSecondsAfterFinished", "weight",
+        "x-kubernetes-preserve-unknown-fields",
     }
 )  # fmt: skip
 KEEPS_NULL = frozenset({"lastProbeTime", "eventTime", "firstTimestamp", "lastTimestamp"})
@@ -261,6 +265,21 @@ class SchemaDecoder:
         obj["apiVersion"], obj["kind"] = api_version, kind
         return Decoded(obj, walk.unknown)
 
+    def decode_metadata(self, value: Any, kind: str, api_version: str) -> Decoded:
+        """The metadata of an object whose kind has no schema here; unknown fields are named from `metadata` on.
+
+        Raises:
+            BadRequestError: a field of the wrong type.
+        """
+        if value is None:
+            return Decoded({})
+        walk = _Walk(self._schemas)
+        try:
+            obj = walk.value(value, {"$ref": OBJECT_META}, kind, ".metadata", "metadata")
+        except TypeMismatchError as error:
+            raise WrongTypeError(kind, api_version, error) from error
+        return Decoded(obj, walk.unknown)
+
 
 def _struct(definition: str) -> str:
     return definition.rpartition(".")[2]
@@ -312,13 +331,15 @@ class _Walk:
         return result
 
     def _is_struct(self, schema: Schema) -> bool:
-        """Whether an empty value is `{}` of a struct, which Go keeps."""
+        """Whether an empty value is `{}` of a struct, which Go keeps, or any JSON, which has no zero."""
         schema = self._schemas.resolve(schema)
-        return schema.get("type") == "object" and "additionalProperties" not in schema
+        return schema.get("type", "object") == "object" and "additionalProperties" not in schema
 
     def value(self, value: Any, schema: Schema, struct: str, go_path: str, path: str) -> Any:
         reference = schema.get("$ref")
         if reference:
+            if isinstance(value, dict):
+                reference = _OR_SCHEMA.sub("JSONSchemaProps", reference)
             schema = self._schemas.definitions[reference]
         expected = schema.get("type")
         if expected == "object":
@@ -430,6 +451,8 @@ def _converter_text(value: Any, go_type: str) -> str:
 
 
 def _zero(schema: Schema) -> Any:
+    if str(schema.get("$ref")).endswith(".JSON"):
+        return None
     match schema.get("type", "object"):
         case "string":
             return ""

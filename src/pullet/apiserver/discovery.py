@@ -1,7 +1,8 @@
 """What is served, told in the three ways clients ask: per group and version, aggregated v2, aggregated v2beta1.
 
 Old kubectl and `kubectl drain` read the legacy lists, new kubectl the aggregated ones; kubectl dies on an aggregated
-answer whose Content-Type does not repeat the parameters it asked with. All answers are built once.
+answer whose Content-Type does not repeat the parameters it asked with. All answers are built once, and again when a
+definition changes what is served.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import hashlib
 from dataclasses import dataclass
 
 from pullet.apiserver.records import encode_json
+from pullet.apiserver.served_resources import ServedResources
 from pullet.base.jsonvalue import JsonObject
-from pullet.kube.scheme import RESOURCES, Resource, Subresource, group_versions
+from pullet.kube.scheme import Resource, Subresource
 
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
 
@@ -34,10 +36,18 @@ def _document(value: JsonObject, content_type: str = "application/json") -> Docu
 class Discovery:
     """All discovery documents, by path."""
 
-    def __init__(self) -> None:
+    def __init__(self, served: ServedResources) -> None:
+        self._served = served
+        self._state: object = None
         self._documents: dict[str, Document] = {}
         self._aggregated: dict[tuple[str, str], Document] = {}
-        groups = group_versions()
+
+    def _refresh(self) -> None:
+        if self._state is self._served.state:
+            return
+        self._state = self._served.state
+        self._documents.clear()
+        groups, resources = self._served.group_versions(), self._served.rows()
         self._documents["/api"] = _document(
             {
                 "kind": "APIVersions",
@@ -51,13 +61,13 @@ class Discovery:
             self._documents[f"/apis/{group['name']}"] = _document({"kind": "APIGroup", "apiVersion": "v1", **group})
         for name, versions in groups.items():
             for version in versions:
-                rows = [row for row in RESOURCES if (row.group, row.version) == (name, version)]
+                rows = [row for row in resources if (row.group, row.version) == (name, version)]
                 self._documents[rows[0].root_path] = _document(_resource_list(rows))
         for version in ("v2", "v2beta1"):
             content_type = _AGGREGATED.format(version=version)
             for path in ("/api", "/apis"):
                 items = [
-                    _group_discovery(name, versions)
+                    _group_discovery(name, versions, resources)
                     for name, versions in groups.items()
                     if bool(name) == (path == "/apis")
                 ]
@@ -73,6 +83,7 @@ class Discovery:
 
     def find(self, path: str, accept: str) -> Document | None:
         """The document at `path` in the form `accept` prefers, or None if nothing is discovered there."""
+        self._refresh()
         path = path.rstrip("/")
         if path in ("/api", "/apis"):
             for choice in accept.split(","):
@@ -114,7 +125,8 @@ def _resource_list(rows: list[Resource]) -> JsonObject:
 
 
 def _version_hash(row: Resource) -> str:
-    digest = hashlib.sha256(f"{row.group}/{row.version}/{row.kind}".encode()).digest()
+    stored = row.custom.storage_api_version if row.custom else f"{row.group}/{row.version}"
+    digest = hashlib.sha256(f"{stored}/{row.kind}".encode()).digest()
     return base64.b64encode(digest[:8]).decode()
 
 
@@ -131,7 +143,7 @@ def _subresource(row: Resource, sub: Subresource) -> JsonObject:
     return entry
 
 
-def _group_discovery(name: str, versions: list[str]) -> JsonObject:
+def _group_discovery(name: str, versions: list[str], rows: list[Resource]) -> JsonObject:
     return {
         "metadata": {"name": name} if name else {},
         "versions": [
@@ -139,7 +151,7 @@ def _group_discovery(name: str, versions: list[str]) -> JsonObject:
                 "version": version,
                 "resources": [
                     _resource_discovery(row)
-                    for row in sorted(RESOURCES, key=lambda each: each.plural)
+                    for row in sorted(rows, key=lambda each: each.plural)
                     if (row.group, row.version) == (name, version)
                 ],
                 "freshness": "Current",

@@ -28,7 +28,7 @@ class ListEncoder:
     """
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[str, str], tuple[Sequence[Record], bytes]] = {}
+        self._kept: dict[tuple[str, str], tuple[Resource, Sequence[Record], bytes]] = {}
 
     def encode(self, resource: Resource, namespace: str, page: Page, meta: JsonObject) -> list[bytes]:
         """The parts of the list's body, in order."""
@@ -38,16 +38,16 @@ class ListEncoder:
     def _items(self, resource: Resource, namespace: str, records: Sequence[Record]) -> bytes:
         key = (f"{resource.root_path}/{resource.plural}", namespace)
         kept = self._kept.pop(key, None)
-        if kept is None or kept[0] is not records:
+        if kept is None or kept[0] is not resource or kept[1] is not records:
             encoded = [
                 record.encoded if (shown := view_of(resource, record.obj)) is record.obj else encode_json(shown)
                 for record in records
             ]
-            kept = records, b",".join(encoded)
+            kept = resource, records, b",".join(encoded)
         self._kept[key] = kept  # at the end: what was not asked for longest is at the beginning
         if len(self._kept) > _KEPT_LISTS:
             del self._kept[next(iter(self._kept))]
-        return kept[1]
+        return kept[2]
 
 
 class PartsResponse(Response):

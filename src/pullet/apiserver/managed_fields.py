@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from pullet.apiserver.request_context import RequestContext
-from pullet.apiserver.schemas import Schema, Schemas
+from pullet.apiserver.schemas import OBJECT_META, Schema, Schemas
 from pullet.base.jsonvalue import JsonObject
 from pullet.kube.field_sets import DuplicateItemError, FieldWalker
 from pullet.kube.meta import format_time
@@ -66,8 +68,21 @@ class FieldOwnership:
             raise BadRequestError(f"failed to create typed patch object ({name}; {kind}): {error}") from error
 
     def _schema(self, resource: Resource) -> Schema:
+        if resource.custom:
+            return self._with_metadata(resource.custom.schema)
         return self._schemas.of_kind(resource.group, resource.version, resource.kind) or {}
+
+    @staticmethod
+    def _with_metadata(schema: Mapping[str, Any]) -> Schema:
+        return {**schema, "properties": {**(schema.get("properties") or {}), "metadata": {"$ref": OBJECT_META}}}
 
 
 def _writer(resource: Resource, context: RequestContext, subresource: str, now: datetime) -> Writer:
-    return Writer(context.manager_name, resource.api_version, subresource, format_time(now))
+    return Writer(
+        context.manager_name,
+        resource.api_version,
+        subresource,
+        format_time(now),
+        has_status=resource.has_status or not resource.custom,
+        has_structs=not resource.custom,
+    )

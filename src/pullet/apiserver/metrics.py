@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from pullet.apiserver.routing import RequestInfo
+from pullet.apiserver.served_resources import ServedResources
 from pullet.apiserver.storage import Storage
-from pullet.kube.scheme import RESOURCES
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (
@@ -32,8 +32,9 @@ class _Histogram:
 class ApiMetrics:
     """Counts requests; `render()` gives the exposition. Watches and streams are counted, their length is not."""
 
-    def __init__(self, *, storage: Storage, git_version: str) -> None:
+    def __init__(self, *, storage: Storage, served: ServedResources, git_version: str) -> None:
         self._storage = storage
+        self._served = served
         self._git_version = git_version
         self._requests: Counter[Labels] = Counter()
         self._seconds: dict[Labels, _Histogram] = {}
@@ -62,7 +63,7 @@ class ApiMetrics:
         lines += _head("apiserver_current_inflight_requests", "gauge", "Requests being answered, without watches.")
         lines.append(_line("apiserver_current_inflight_requests", (), self.inflight))
         lines += _head("apiserver_storage_objects", "gauge", "Stored objects by resource.")
-        stored = {row.storage_key: row for row in reversed(RESOURCES) if row.is_stored}
+        stored = {row.storage_key: row for row in reversed(self._served.rows()) if row.is_stored}
         lines += [
             _line("apiserver_storage_objects", (("resource", row.group_resource),), len(self._storage.list(key)))
             for key, row in sorted(stored.items(), key=lambda pair: pair[1].group_resource)

@@ -14,9 +14,9 @@ from pullet.kube.resource import Resource, Subresource
 Definition = Callable[[str, str, str], str | None]  # group, version, kind → name of the schema
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
+_STRATEGIC = "application/strategic-merge-patch+json"
 _PATCH_TYPES = (
-    "application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
+    "application/json-patch+json", "application/merge-patch+json", _STRATEGIC, "application/apply-patch+yaml",
 )  # fmt: skip
 _BODY_TYPES = ("*/*",)
 # verb → method, action, what the body is ("" none, "object", "options", "patch"), query parameters
@@ -93,13 +93,13 @@ def _operation(row: Resource, sub: Subresource | None, verb: str, definition: De
     _, action, body, queries = _VERBS[verb]
     is_stream = sub is not None and sub.kind.endswith("Options")
     schema = _reference(definition(group, version, kind))
-    answer = _reference(definition(group, version, f"{kind}List")) if verb == "list" else schema
+    answer = _reference(definition(group, version, row.list_kind)) if verb == "list" else schema
     if verb in ("delete", "deletecollection"):
         answer = _reference(f"{_META}Status")
     method = ""
     if is_stream or (sub is not None and sub.name == "log"):
         action, body, answer, method = "connect", "", {"type": "string"}, _VERBS[verb][0].capitalize()
-    of = f"{_camel(row.group)}{row.version.capitalize()}{method}{'Namespaced' if row.namespaced else ''}{row.kind}"
+    of = f"{_camel(row)}{row.version.capitalize()}{method}{'Namespaced' if row.namespaced else ''}{row.kind}"
     ok = {"description": "OK", "content": {"application/json": {"schema": answer}}}
     made: JsonObject = {
         "operationId": action + of + scope,
@@ -125,7 +125,8 @@ def _operation(row: Resource, sub: Subresource | None, verb: str, definition: De
             made["requestBody"] = {"content": {each: {"schema": options} for each in _BODY_TYPES}}
         case _:  # a patch
             patch = _reference(f"{_META}Patch")
-            made["requestBody"] = {"required": True, "content": {each: {"schema": patch} for each in _PATCH_TYPES}}
+            types = [each for each in _PATCH_TYPES if not row.custom or each != _STRATEGIC]
+            made["requestBody"] = {"required": True, "content": {each: {"schema": patch} for each in types}}
     return made
 
 
@@ -133,5 +134,7 @@ def _reference(name: str | None) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"} if name else {"type": "object"}
 
 
-def _camel(group: str) -> str:
-    return "".join(part.capitalize() for part in (group or "core").split(".")[0].split("-"))
+def _camel(row: Resource) -> str:
+    """The group in an operation's name; of custom kinds all of it."""
+    labels = (row.group or "core").split(".")
+    return "".join(part.capitalize() for label in (labels if row.custom else labels[:1]) for part in label.split("-"))

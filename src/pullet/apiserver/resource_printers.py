@@ -204,7 +204,13 @@ def _number(name: str) -> Column:
     return Column(name, "integer")
 
 
+def _definition(definition: JsonObject, now: datetime) -> list[Any]:
+    del now
+    return [name_of(definition), definition["metadata"].get("creationTimestamp")]
+
+
 PRINTERS: dict[str, tuple[Sequence[Column], Cells]] = {
+    scheme.CUSTOMRESOURCEDEFINITIONS.storage_key: ((NAME, Column("Created At", "date")), _definition),
     scheme.NAMESPACES.storage_key: ((NAME, Column("Status"), AGE), _namespace),
     scheme.NODES.storage_key: (
         (

@@ -12,6 +12,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from pullet.apiserver.custom_objects import decode_object
 from pullet.apiserver.decoding import JSON, SchemaDecoder, WrongTypeError, duplicate_fields, parse_body
 from pullet.apiserver.delete_options import parse_delete_options
 from pullet.apiserver.list_encoding import ListEncoder, PartsResponse
@@ -31,9 +32,21 @@ from pullet.apiserver.watching import TableForm, WatchKeeper
 from pullet.apiserver.writing import Deleted, Writer
 from pullet.base.jsonvalue import JsonObject
 from pullet.kit.clock import Clock
+from pullet.kube.field_error import FieldError
 from pullet.kube.meta import uid_of
-from pullet.kube.status import ApiError, BadRequestError, EntityTooLargeError, success_status
+from pullet.kube.status import (
+    ApiError,
+    BadRequestError,
+    EntityTooLargeError,
+    InvalidError,
+    UnsupportedMediaTypeError,
+    success_status,
+)
 from pullet.policy.deletion import DeleteOptions
+
+_NO_VERSION = FieldError(
+    "metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0x0: must be specified for an update"
+)
 
 
 class RestHandler:
@@ -156,11 +169,12 @@ class RestHandler:
     ) -> JsonObject:
         """A decoded object made fit for storage, under the request's fieldValidation."""
         resource = info.resource
-        check_kind(value, resource.api_version, resource.kind)
-        decoded = self._decoder.decode(value, resource.group, resource.version, resource.kind)
+        if not resource.custom:
+            check_kind(value, resource.api_version, resource.kind)
+        decoded = decode_object(value, resource, self._decoder)
         decoded.duplicate_fields += duplicates
         context.warnings += decoded.enforce(
-            info.query.get("fieldValidation") or "Warn", resource.kind, resource.api_version
+            info.query.get("fieldValidation") or "Warn", resource.kind, resource.version
         )
         obj = decoded.obj
         meta = obj.setdefault("metadata", {})
@@ -180,6 +194,9 @@ class RestHandler:
     async def _update(self, request: Request, info: RequestInfo, context: RequestContext, form: Accepted) -> Response:
         obj = await self.decode(request, info, context)
         self._check_name(obj, info)
+        if strategy_of(info.resource).wants_version and not obj["metadata"].get("resourceVersion"):
+            resource = info.resource
+            raise InvalidError.on(resource.group, resource.kind, info.name, [_NO_VERSION])
 
         def change(current: JsonObject) -> JsonObject:
             del current
@@ -198,6 +215,8 @@ class RestHandler:
 
     async def _patch(self, request: Request, info: RequestInfo, context: RequestContext, form: Accepted) -> Response:
         kind = patch_type_of(request.headers.get("content-type", ""))
+        if kind is PatchType.STRATEGIC and info.resource.custom:
+            raise UnsupportedMediaTypeError.accepting(PatchType.JSON, PatchType.MERGE, PatchType.APPLY)
         patch = parse_patch(kind, await self.read_body(request))
         if kind is PatchType.APPLY:
             record, is_new = await self._applier.apply(info, context, patch)

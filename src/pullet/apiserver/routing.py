@@ -5,6 +5,7 @@ Source: apiserver pkg/endpoints/request/requestinfo.go.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
@@ -65,8 +66,11 @@ _OBJECT_VERBS = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch",
 _COLLECTION_VERBS = {"GET": "list", "HEAD": "list", "POST": "create", "DELETE": "deletecollection"}
 
 
-def parse_request(method: str, path: str, raw_query: str) -> RequestInfo:
-    """Understand a path below /api/v1 or /apis/GROUP/VERSION.
+Lookup = Callable[[str, str, str], Resource | None]  # group, version, plural
+
+
+def parse_request(method: str, path: str, raw_query: str, find: Lookup = resource_at) -> RequestInfo:
+    """Understand a path below /api/v1 or /apis/GROUP/VERSION, of the resources that `find` knows.
 
     Raises:
         NotFoundError: nothing is served there.
@@ -84,10 +88,10 @@ def parse_request(method: str, path: str, raw_query: str) -> RequestInfo:
         rest = rest[1:]
     namespace = ""
     if len(rest) > 2 and rest[0] == "namespaces":
-        inner = resource_at(group, version, rest[2])
+        inner = find(group, version, rest[2])
         if inner is not None and inner.namespaced:
             namespace, rest = rest[1], rest[2:]
-    resource = resource_at(group, version, rest[0]) if rest else None
+    resource = find(group, version, rest[0]) if rest else None
     if resource is None or len(rest) > 3:
         raise NotFoundError.path()
     name = rest[1] if len(rest) > 1 else ""
@@ -112,6 +116,8 @@ def _understood(
     served = subresource.verbs if subresource else resource.verbs
     needs_namespace = resource.namespaced and not namespace and verb in ("create", "deletecollection")
     if verb not in served or needs_namespace or (verb == "create" and name and not subresource):
+        if resource.custom and verb == "create" and verb not in served:
+            raise MethodNotAllowedError("create not allowed while custom resource definition is terminating")
         raise MethodNotAllowedError("the server does not allow this method on the requested resource")
     return RequestInfo(
         verb=verb, resource=resource, namespace=namespace, name=name, subresource=subresource, query=query

@@ -1,25 +1,39 @@
-"""The scale subresource: a workload seen as an autoscaling/v1 Scale."""
+"""The scale subresource: a workload, or a custom resource that says where, seen as an autoscaling/v1 Scale."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from pullet.base.jsonvalue import JsonObject
+from pullet.kube.custom_kind import ScalePaths
 from pullet.kube.field_error import invalid
+from pullet.kube.json_path import parse_json_path
 from pullet.kube.meta import name_of
+from pullet.kube.resource import Resource
 from pullet.kube.status import InvalidError
 
 SCALE_VERSION = "autoscaling/v1"
 
 
-def scale_of(workload: JsonObject) -> JsonObject:
-    """The Scale of a workload."""
-    meta = workload["metadata"]
-    spec, status = workload.get("spec") or {}, workload.get("status") or {}
+def scale_paths(resource: Resource) -> ScalePaths | None:
+    """Where objects of a custom kind keep what a Scale shows; None for workloads, which all keep it alike."""
+    return resource.custom.scale if resource.custom else None
+
+
+def scale_of(obj: JsonObject, paths: ScalePaths | None = None) -> JsonObject:
+    """The Scale of an object."""
+    meta = obj["metadata"]
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
     kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
-    shown: JsonObject = {"replicas": status.get("replicas", 0)}
-    selector = _selector_text(spec.get("selector") or {})
+    if paths is None:
+        replicas, current = spec.get("replicas", 1), status.get("replicas", 0)
+        selector = _selector_text(spec.get("selector") or {})
+    else:
+        replicas, current = _found(obj, paths.replicas), _found(obj, paths.status_replicas) or 0
+        selector = _found(obj, paths.selector) if paths.selector else ""
+    shown: JsonObject = {"replicas": current}
     if selector:
         shown["selector"] = selector
-    replicas = spec.get("replicas", 1)
     return {
         "kind": "Scale",
         "apiVersion": SCALE_VERSION,
@@ -29,8 +43,12 @@ def scale_of(workload: JsonObject) -> JsonObject:
     }
 
 
-def set_scale(workload: JsonObject, scale: JsonObject) -> JsonObject:
-    """The workload with the replicas a Scale asks for.
+def _found(obj: JsonObject, path: str) -> Any:
+    return next(iter(parse_json_path(path).find(obj)), None)
+
+
+def set_scale(obj: JsonObject, scale: JsonObject, paths: ScalePaths | None = None) -> JsonObject:
+    """The object with the replicas a Scale asks for.
 
     Raises:
         InvalidError: fewer than none.
@@ -38,12 +56,16 @@ def set_scale(workload: JsonObject, scale: JsonObject) -> JsonObject:
     replicas = (scale.get("spec") or {}).get("replicas", 0)
     if replicas < 0:
         error = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
-        raise InvalidError.on("autoscaling", "Scale", name_of(workload), [error])
-    workload.setdefault("spec", {})["replicas"] = replicas
+        raise InvalidError.on("autoscaling", "Scale", name_of(obj), [error])
+    *parents, last = (paths or ScalePaths()).replicas.strip(".").split(".")
+    inner = obj
+    for name in parents:
+        inner = inner.setdefault(name, {})
+    inner[last] = replicas
     version = (scale.get("metadata") or {}).get("resourceVersion")
     if version:
-        workload["metadata"]["resourceVersion"] = version
-    return workload
+        obj["metadata"]["resourceVersion"] = version
+    return obj
 
 
 def _selector_text(selector: JsonObject) -> str:

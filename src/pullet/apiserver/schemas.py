@@ -17,6 +17,7 @@ from pullet.base.jsonvalue import JsonObject
 
 Schema: TypeAlias = dict[str, Any]
 GroupVersionKind: TypeAlias = tuple[str, str, str]
+OBJECT_META = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
 class ProtoField(msgspec.Struct, frozen=True, array_like=True):

@@ -28,6 +28,7 @@ from pullet.apiserver.app import Application
 from pullet.apiserver.authentication import Authenticator
 from pullet.apiserver.bootstrap import ensure_namespaces, expire_events
 from pullet.apiserver.certificates import CertificateAuthority, kubeconfig
+from pullet.apiserver.definition_keeper import DefinitionKeeper
 from pullet.apiserver.discovery import Discovery
 from pullet.apiserver.evictions import Evictions
 from pullet.apiserver.http_protocol import ApiHttpProtocol
@@ -41,6 +42,7 @@ from pullet.apiserver.request_context import MASTERS_GROUP, User
 from pullet.apiserver.rest import RestHandler
 from pullet.apiserver.reviews import Reviews
 from pullet.apiserver.schemas import Schemas
+from pullet.apiserver.served_resources import ServedResources
 from pullet.apiserver.server_side_apply import Applier
 from pullet.apiserver.service_account_tokens import ServiceAccountTokens
 from pullet.apiserver.settings import ApiServerSettings
@@ -55,12 +57,14 @@ from pullet.base.jsonvalue import JsonObject
 from pullet.base.redact import Secret
 from pullet.kit.atomic_file import write_atomic
 from pullet.kit.clock import Clock, SystemClock
+from pullet.kit.tasks import Supervisor
 from pullet.kit.worker_threads import WorkerThreads
 
 log = logging.getLogger(__name__)
 _KEEP_ALIVE_SECONDS = 120
 _SHUTDOWN_SECONDS = 2
 _EVENT_SWEEP_SECONDS = 60.0
+_RESTART_SECONDS = 1.0
 NODES_GROUP = "system:nodes"
 _IP_FREEBIND = 15
 
@@ -158,6 +162,12 @@ class ApiServer:
             group.create_task(self._server.main_loop(), name="apiserver/http")
             group.create_task(self._watches.run(), name="apiserver/watches")
             group.create_task(self._sweep_events(), name="apiserver/events")
+            group.create_task(self._keep_definitions(), name="apiserver/definitions")
+
+    async def _keep_definitions(self) -> None:
+        """A definition that the keeper stumbles over must not end the server."""
+        async with Supervisor(clock=self._clock) as keeping:
+            await keeping.start("definitions", self._definitions.run, restart_seconds=_RESTART_SECONDS)
 
     async def _sweep_events(self) -> None:
         while True:
@@ -258,11 +268,15 @@ class ApiServer:
 
     def _wire(self) -> None:
         storage, clock, settings, schemas = self._storage, self._clock, self._settings, self._schemas
+        served = ServedResources(storage)
         reader = Reader(storage=storage, clock=clock, settings=settings)
-        webhooks = Webhooks(storage=storage, schemas=schemas, client=WebhookClient(threads=self._threads))
+        webhooks = Webhooks(
+            storage=storage, served=served, schemas=schemas, client=WebhookClient(threads=self._threads)
+        )
         admission = AdmissionChain(storage=storage, webhooks=webhooks, clock=clock, settings=settings)
         ownership = FieldOwnership(schemas)
         writer = Writer(storage=storage, admission=admission, ownership=ownership, clock=clock)
+        self._definitions = DefinitionKeeper(storage=storage, writer=writer, clock=clock)
         self._watches = WatchKeeper(storage=storage, clock=clock, settings=settings, reader=reader)
         applier = Applier(storage=storage, writer=writer, ownership=ownership, schemas=schemas, clock=clock)
         rest = RestHandler(
@@ -291,9 +305,10 @@ class ApiServer:
             rest=rest,
             reviews=Reviews(authorizer=authorizer, tokens=tokens, clock=clock),
             subresources=subresources,
-            discovery=Discovery(),
-            openapi=OpenApi(schemas, settings.git_version),
-            metrics=ApiMetrics(storage=storage, git_version=settings.git_version),
+            served=served,
+            discovery=Discovery(served),
+            openapi=OpenApi(schemas, served, settings.git_version),
+            metrics=ApiMetrics(storage=storage, served=served, git_version=settings.git_version),
             clock=clock,
             git_version=settings.git_version,
         )

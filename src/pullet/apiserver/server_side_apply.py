@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pullet.apiserver.custom_objects import decode_object
 from pullet.apiserver.decoding import SchemaDecoder
 from pullet.apiserver.managed_fields import FieldOwnership
 from pullet.apiserver.records import Record
@@ -59,9 +60,9 @@ class Applier:
                 f"invalid object type: {given[0]}, Kind={given[1]}, "
                 f"expected {resource.api_version}, Kind={resource.kind}"
             )
-        decoded = self._decoder.decode(patch, resource.group, resource.version, resource.kind)
+        decoded = decode_object(patch, resource, self._decoder)
         context.warnings += decoded.enforce(
-            info.query.get("fieldValidation") or "Warn", resource.kind, resource.api_version
+            info.query.get("fieldValidation") or "Warn", resource.kind, resource.version
         )
         config = decoded.obj
         meta = config.setdefault("metadata", {})

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from pullet.apiserver.custom_objects import default_custom, validate_custom
 from pullet.base.jsonvalue import JsonObject
 from pullet.kube import inert_kinds, scheme
 from pullet.kube.field_error import FieldError
 from pullet.kube.meta import dns_label_problems, dns_subdomain_problems, path_segment_problems
 from pullet.kube.scheme import Resource
 from pullet.policy import (
+    definition_defaulting,
+    definition_naming,
+    definition_validation,
     disruption,
     inert_defaulting,
     inert_validation,
@@ -30,6 +35,7 @@ from pullet.policy import (
 Default = Callable[[JsonObject], None]
 Validate = Callable[[JsonObject], list[FieldError]]
 ValidateUpdate = Callable[[JsonObject, JsonObject], list[FieldError]]
+ValidateWhole = Callable[[JsonObject, JsonObject | None], list[FieldError]]
 
 
 def _nothing(obj: JsonObject) -> None:
@@ -46,18 +52,26 @@ def _no_update_errors(new: JsonObject, old: JsonObject) -> list[FieldError]:
     return []
 
 
+def _no_whole_errors(new: JsonObject, old: JsonObject | None) -> list[FieldError]:
+    del new, old
+    return []
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strategy:
     """A kind's own rules."""
 
     default: Default = _nothing  # fills absent fields, at every write
     prepare_create: Default = _nothing  # what a new object may not bring along
+    prepare_delete: Default = _nothing  # how an object shows that its end was asked for
     validate: Validate = _no_errors
     validate_update: ValidateUpdate = _no_update_errors  # (new, old)
+    validate_whole: ValidateWhole = _no_whole_errors  # (new, old or None), at every write, of whatever part
     warnings: Callable[[JsonObject], list[str]] = lambda obj: []
     name_problems: Callable[[str], list[str]] = dns_subdomain_problems
+    wants_version: bool = False  # an update must name the version that it was made from
     returns_deleted: bool = False  # a finished delete answers with the object, not with a Status
-    spec_fields: Sequence[str] = ("spec",)  # a change of these bumps the generation
+    spec_fields: Sequence[str] | None = ("spec",)  # a change of these bumps the generation; None: of all but metadata
 
 
 _BINDING = Strategy(
@@ -77,6 +91,7 @@ STRATEGIES: dict[str, Strategy] = {
     ),
     scheme.NAMESPACES.storage_key: Strategy(
         prepare_create=object_defaulting.prepare_namespace,
+        prepare_delete=object_defaulting.end_namespace,
         default=object_defaulting.default_namespace,
         name_problems=dns_label_problems,
     ),
@@ -145,6 +160,16 @@ STRATEGIES: dict[str, Strategy] = {
         warnings=webhook_validation.webhook_warnings,
         spec_fields=("webhooks",),
     ),
+    scheme.CUSTOMRESOURCEDEFINITIONS.storage_key: Strategy(
+        default=definition_defaulting.default_definition,
+        prepare_create=definition_defaulting.prepare_definition,
+        prepare_delete=definition_naming.end_definition,
+        validate=definition_validation.validate_definition,
+        validate_update=definition_validation.validate_definition_update,
+        warnings=definition_validation.definition_warnings,
+        wants_version=True,
+        returns_deleted=True,
+    ),
     scheme.PODDISRUPTIONBUDGETS.storage_key: Strategy(
         prepare_create=object_defaulting.drop_status, validate=disruption.validate_budget
     ),
@@ -204,4 +229,18 @@ _PLAIN = Strategy()
 
 def strategy_of(resource: Resource) -> Strategy:
     """The kind's rules, or the plain ones."""
-    return STRATEGIES.get(resource.storage_key, _PLAIN)
+    return _custom(resource) if resource.custom else STRATEGIES.get(resource.storage_key, _PLAIN)
+
+
+def _custom(resource: Resource) -> Strategy:
+    return Strategy(
+        default=partial(default_custom, resource),
+        prepare_create=_drop_status if resource.has_status else _nothing,
+        validate_whole=partial(validate_custom, resource),
+        wants_version=True,
+        spec_fields=None,
+    )
+
+
+def _drop_status(obj: JsonObject) -> None:
+    obj.pop("status", None)

@@ -22,12 +22,13 @@ from pullet.apiserver.records import Record, encode_json
 from pullet.apiserver.request_context import RequestContext
 from pullet.apiserver.rest import RestHandler, check_kind
 from pullet.apiserver.routing import RequestInfo
-from pullet.apiserver.scaling import SCALE_VERSION, scale_of, set_scale
+from pullet.apiserver.scaling import SCALE_VERSION, scale_of, scale_paths, set_scale
 from pullet.apiserver.schemas import Schemas
 from pullet.apiserver.service_account_tokens import ISSUER, ServiceAccountTokens
 from pullet.apiserver.settings import ApiServerSettings
 from pullet.apiserver.spdy_proxy import serve_port_forward_socket, spdy_response
 from pullet.apiserver.stream_proxy import chosen_protocol, proxy_channels
+from pullet.apiserver.views import view_of
 from pullet.apiserver.writing import Writer
 from pullet.base.jsonvalue import JsonObject
 from pullet.kit.clock import Clock
@@ -129,23 +130,25 @@ class Subresources:
             raise InternalApiError(str(error)) from error
 
     async def _scale(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
+        paths = scale_paths(info.resource)
         if info.verb == "get":
-            return _json(scale_of(self._reader.get(info.resource, info.namespace, info.name).obj))
+            shown = view_of(info.resource, self._reader.get(info.resource, info.namespace, info.name).obj)
+            return _json(scale_of(shown, paths))
         raw = await self._rest.read_body(request)
         content_type = request.headers.get("content-type", "")
         kind = patch_type_of(content_type) if info.verb == "patch" else None
         body: Any = parse_patch(kind, raw) if kind else parse_body(raw, content_type, self._schemas)
 
         def change(workload: JsonObject) -> JsonObject:
-            value = apply_patch(kind, scale_of(workload), body, _SCALE, self._schemas) if kind else body
+            value = apply_patch(kind, scale_of(workload, paths), body, _SCALE, self._schemas) if kind else body
             check_kind(value, SCALE_VERSION, "Scale")
             decoded = self._decoder.decode(value, "autoscaling", "v1", "Scale")
-            return set_scale(workload, decoded.obj)
+            return set_scale(workload, decoded.obj, paths)
 
         record = await self._writer.update(
             info.resource, context, info.namespace, info.name, change, subresource="scale"
         )
-        return _json(scale_of(record.obj))
+        return _json(scale_of(record.obj, paths))
 
     async def _body(
         self, request: Request, info: RequestInfo, context: RequestContext, kind: str, *versions: str

@@ -1,4 +1,5 @@
 """metav1.Table: what `kubectl get` prints, one printer per kind, name and age for the rest.
+Custom kinds say their columns themselves.
 
 Source: kubernetes pkg/printers/internalversion/printers.go.
 """
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pullet.apiserver.custom_printer import CustomPrinter
 from pullet.apiserver.inert_printers import INERT_PRINTERS
 from pullet.apiserver.pod_printer import POD_COLUMNS, pod_cells
 from pullet.apiserver.printing import AGE, NAME, Cells, Column, age_of
@@ -39,6 +41,13 @@ _PRINTERS: dict[str, Printer] = {
 }
 
 
+def _printer(resource: Resource) -> Printer:
+    if resource.custom:
+        custom = CustomPrinter(resource)
+        return Printer(custom.columns, custom.cells)
+    return _PRINTERS.get(resource.storage_key, Printer((NAME, AGE), _plain_cells))
+
+
 def table_of(
     resource: Resource,
     objects: Sequence[JsonObject],
@@ -50,9 +59,10 @@ def table_of(
     api_version: str = "meta.k8s.io/v1",
 ) -> JsonObject:
     """The table of some objects. `include_object` is None, Metadata or Object, as the query says."""
-    printer = _PRINTERS.get(resource.storage_key, Printer((NAME, AGE), _plain_cells))
+    printer = _printer(resource)
     rows = []
     for obj in objects:
+        obj = view_of(resource, obj) if resource.custom else obj
         row: JsonObject = {"cells": printer.cells(obj, now)}
         if include_object == "Object":
             row["object"] = view_of(resource, obj)

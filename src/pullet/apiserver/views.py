@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pullet.apiserver.custom_objects import show_custom
 from pullet.base.jsonvalue import JsonObject
 from pullet.kube.inert_kinds import HORIZONTALPODAUTOSCALERS, HORIZONTALPODAUTOSCALERS_V1
 from pullet.kube.scheme import EVENTS, EVENTS_V1, Resource
@@ -82,9 +83,13 @@ _VIEWS: dict[Resource, _View] = {
 
 def view_of(resource: Resource, obj: JsonObject) -> JsonObject:
     """The stored object as `resource` shows it."""
+    if resource.custom:
+        return show_custom(resource, obj)
     return _VIEWS[resource].show(obj) if resource.storage else obj
 
 
 def stored_form(resource: Resource, obj: JsonObject) -> JsonObject:
     """The object as it is stored, from how `resource` shows it."""
+    if resource.custom:
+        return {**obj, "apiVersion": resource.custom.storage_api_version}
     return _VIEWS[resource].store(obj) if resource.storage else obj

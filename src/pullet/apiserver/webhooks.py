@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pullet.apiserver.admission_request import AdmissionRequest, Operation
+from pullet.apiserver.custom_objects import decode_object
 from pullet.apiserver.decoding import SchemaDecoder
 from pullet.apiserver.records import encode_json, mutable_copy
-from pullet.apiserver.scaling import SCALE_VERSION, scale_of, set_scale
+from pullet.apiserver.scaling import SCALE_VERSION, scale_of, scale_paths, set_scale
 from pullet.apiserver.schemas import Schemas
+from pullet.apiserver.served_resources import ServedResources
 from pullet.apiserver.storage import Storage
 from pullet.apiserver.strategies import strategy_of
 from pullet.apiserver.views import stored_form, view_of
@@ -65,9 +67,9 @@ class _Called:
 class Webhooks:
     """Finds and calls webhooks."""
 
-    def __init__(self, *, storage: Storage, schemas: Schemas, client: WebhookClient) -> None:
+    def __init__(self, *, storage: Storage, served: ServedResources, schemas: Schemas, client: WebhookClient) -> None:
         self._storage = storage
-        self._schemas = schemas
+        self._served = served
         self._decoder = SchemaDecoder(schemas)
         self._client = client
 
@@ -144,6 +146,7 @@ class Webhooks:
         attributes = Attributes(
             operation=Operation.CREATE if binding else request.operation,
             resource=request.resource,
+            views=self._served.views_of(request.resource),
             subresource=request.subresource,
             namespace=_namespace(request),
             obj=request.obj,
@@ -213,21 +216,22 @@ class Webhooks:
         """
         assert request.obj is not None
         shown = mutable_copy(_shown(request, view, request.obj))
-        group, version, kind = view.group, view.version, view.kind
         is_scale = request.subresource == "scale"
-        if is_scale:
-            (group, _, version), kind = SCALE_VERSION.partition("/"), "Scale"
         try:
             changed = json_patch(shown, patch)
             if not isinstance(changed, dict) or not isinstance(changed.get("metadata", {}), dict):
                 raise PatchError("the patch leaves no object")
-            decoded = self._decoder.decode(changed, group, version, kind).obj
+            if is_scale:
+                group, _, version = SCALE_VERSION.partition("/")
+                decoded = self._decoder.decode(changed, group, version, "Scale").obj
+            else:
+                decoded = decode_object(changed, view, self._decoder).obj
         except PatchError as error:
             raise InternalApiError.because(error) from error
         except BadRequestError as error:
             raise InternalApiError.because(error.message) from error
         if is_scale:
-            return set_scale(mutable_copy(request.obj), decoded)
+            return set_scale(mutable_copy(request.obj), decoded, scale_paths(request.resource))
         obj = stored_form(view, decoded)
         meta, before = obj.setdefault("metadata", {}), request.obj["metadata"]
         for field in _IDENTITY:
@@ -251,7 +255,7 @@ def _shown(request: AdmissionRequest, view: Resource, obj: JsonObject) -> JsonOb
     """The object as the webhook sees it."""
     match request.subresource:
         case "scale":
-            return scale_of(obj)
+            return scale_of(obj, scale_paths(request.resource))
         case "binding":
             return {
                 "kind": "Binding",

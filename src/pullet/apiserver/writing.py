@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -89,7 +89,11 @@ class Writer:
         self._check(
             resource,
             obj,
-            [*validate_metadata(obj, resource.namespaced, strategy.name_problems), *strategy.validate(obj)],
+            [
+                *validate_metadata(obj, resource.namespaced, strategy.name_problems),
+                *strategy.validate(obj),
+                *strategy.validate_whole(obj, None),
+            ],
         )
         await self._admission.validate(request.with_object(obj))
         context.warnings += warnings
@@ -155,7 +159,7 @@ class Writer:
         obj = await self._admission.mutate(request)
         if obj is not request.obj:  # a webhook made it anew
             self._keep_untouchable(resource, old, obj, subresource)
-        is_changed = any(obj.get(part) != old.get(part) for part in strategy.spec_fields)
+        is_changed = _is_changed(strategy.spec_fields or _content_fields(resource, obj, old), obj, old)
         if resource.has_generation and is_changed and subresource != "binding":
             obj["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
         errors = [*stale, *validate_metadata_update(obj, old)]
@@ -163,7 +167,7 @@ class Writer:
             errors += strategy.validate(obj)
         if subresource in ("", "ephemeralcontainers"):
             errors += strategy.validate_update(obj, old)
-        self._check(resource, obj, errors)
+        self._check(resource, obj, [*errors, *strategy.validate_whole(obj, old)])
         await self._admission.validate(request.with_object(obj))
         if not subresource:
             context.warnings += strategy.warnings(obj)
@@ -213,11 +217,11 @@ class Writer:
             case "binding" | "finalize":
                 return  # made by the server itself
             case "status":
-                _keep_all_but(old, obj, "status")
+                _keep_all_but(old, obj, "status", _STATUS_METADATA if resource.custom else _WRITABLE_METADATA)
             case "ephemeralcontainers":
                 spec = obj.get("spec")
                 wanted = spec.get("ephemeralContainers") if isinstance(spec, dict) else None
-                _keep_all_but(old, obj, "")
+                _keep_all_but(old, obj, "", _WRITABLE_METADATA)
                 obj["spec"].pop("ephemeralContainers", None)
                 if wanted:
                     obj["spec"]["ephemeralContainers"] = wanted
@@ -291,8 +295,7 @@ class Writer:
             meta["deletionGracePeriodSeconds"] = grace_seconds
             if "generation" in meta:
                 meta["generation"] += 1
-        if resource is scheme.NAMESPACES:
-            obj.setdefault("status", {})["phase"] = "Terminating"
+        strategy_of(resource).prepare_delete(obj)
         is_gone = _is_finished(resource, obj)
         if context.dry_run:
             return Deleted(_unsaved(obj), is_gone)
@@ -321,11 +324,26 @@ def _keep_field(old: JsonObject, new: JsonObject, name: str) -> None:
         new[name] = old[name]
 
 
-def _keep_all_but(old: JsonObject, obj: JsonObject, part: str) -> None:
-    """Everything in `obj` becomes as it was, but for `part` and the metadata that any writer may change."""
+# what a write of one part alone may change of the metadata; of custom resources it may not change any
+_WRITABLE_METADATA = ("labels", "annotations", "finalizers", "ownerReferences", "managedFields")
+_STATUS_METADATA = ("managedFields",)
+
+
+def _content_fields(resource: Resource, obj: JsonObject, old: JsonObject) -> set[str]:
+    """Everything but what every object has, and the status where it is written apart."""
+    apart = {"apiVersion", "kind", "metadata", *(("status",) if resource.has_status else ())}
+    return {*obj, *old} - apart
+
+
+def _is_changed(fields: Iterable[str], obj: JsonObject, old: JsonObject) -> bool:
+    return any(obj.get(name) != old.get(name) for name in fields)
+
+
+def _keep_all_but(old: JsonObject, obj: JsonObject, part: str, writable: Sequence[str]) -> None:
+    """Everything in `obj` becomes as it was, but for `part` and the `writable` metadata."""
     mine = obj.get(part)
     meta = mutable_copy(old["metadata"])
-    for name in ("labels", "annotations", "finalizers", "ownerReferences", "managedFields"):
+    for name in writable:
         if name in obj["metadata"]:
             meta[name] = obj["metadata"][name]
         else:

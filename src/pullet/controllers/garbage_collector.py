@@ -1,11 +1,14 @@
 """Follows ownerReferences: deletes what lost its owners, and finishes foreground and orphaning deletions.
 
+Custom kinds come and go with their definitions, and so do the copies of them.
+
 Ownership is read from copies of the metadata of every kind; before anything is deleted, the absence of its owners is
 asked of the API server. Source: kubernetes pkg/controller/garbagecollector/garbagecollector.go.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -26,8 +29,9 @@ from pullet.controllers.ownership import (
 )
 from pullet.controllers.reconciler import Reconciler, Source
 from pullet.kit.clock import Clock
+from pullet.kube.custom_rows import custom_rows
 from pullet.kube.meta import metadata, name_of, namespace_of, resource_version_of, uid_of
-from pullet.kube.scheme import EVENTS, RESOURCES, Resource, resource_of
+from pullet.kube.scheme import CUSTOMRESOURCEDEFINITIONS, EVENTS, RESOURCES, Resource, resource_of
 from pullet.kube.status import NotFoundError
 from pullet.kubeclient.client import ApiClient
 from pullet.kubeclient.object_cache import Change, Key
@@ -46,6 +50,9 @@ class GarbageCollector:
 
     def __init__(self, *, client: ApiClient, informers: Informers, clock: Clock) -> None:
         self._client = client
+        self._informers = informers
+        self._definitions = informers.of(CUSTOMRESOURCEDEFINITIONS)
+        self._custom: dict[str, tuple[Resource, asyncio.Task[None]]] = {}  # by definition, the copy's task
         self._copies: dict[Resource, Reflector] = {row: informers.metadata_of(row) for row in COLLECTED}
         self._by_uid: dict[str, tuple[Resource, Key]] = {}
         self._reconciler = Reconciler(
@@ -58,7 +65,43 @@ class GarbageCollector:
 
     async def run(self) -> None:
         """Collect until cancelled."""
-        await self._reconciler.run()
+        for row, _ in self._custom.values():  # of a run before this one
+            del self._copies[row]
+        self._custom.clear()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._reconciler.run(), name="garbage-collector/reconciler")
+            changes = self._definitions.changes()
+            try:
+                async for change in changes:
+                    rows = [] if change.type == "DELETED" else custom_rows(change.object)
+                    await self._keep(name_of(change.object), rows[0] if rows else None, group)
+            finally:
+                changes.close()
+
+    async def _keep(self, definition: str, row: Resource | None, group: asyncio.TaskGroup) -> None:
+        """Have a copy of what a definition defines now, and of nothing else."""
+        known = self._custom.get(definition)
+        if known is not None and (row is None or known[0].path() != row.path()):
+            del self._custom[definition], self._copies[known[0]]
+            self._by_uid = {uid: owner for uid, owner in self._by_uid.items() if owner[0] != known[0]}
+            known[1].cancel()
+            known = None
+        if row is not None and known is None:
+            self._copies[row] = self._informers.own_metadata_of(row)
+            copying = self._copy(row, self._copies[row])
+            self._custom[definition] = row, group.create_task(copying, name=f"garbage-collector/{row}")
+
+    async def _copy(self, row: Resource, copy: Reflector) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(copy.run(), name=f"reflector/{row}")
+            await self._reconciler.follow(Source(copy, self._keys(row)))
+
+    def _row_of(self, api_version: str, kind: str) -> Resource | None:
+        found = resource_of(api_version, kind)
+        if found is not None:
+            return found
+        group = api_version.rpartition("/")[0]
+        return next((row for row, _ in self._custom.values() if (row.group, row.kind) == (group, kind)), None)
 
     def _keys(self, resource: Resource) -> Callable[[Change], Iterable[Key]]:
         def keys(change: Change) -> Iterable[Key]:
@@ -88,7 +131,7 @@ class GarbageCollector:
     async def reconcile(self, key: Key) -> float | None:
         """Look at one object: as an owner on its way out, and as somebody's dependent."""
         api_version, kind, namespace = key[0].split("|")
-        resource = resource_of(api_version, kind)
+        resource = self._row_of(api_version, kind)
         if resource is None:
             return None
         obj = self._copies[resource].get(namespace, key[1])
@@ -127,7 +170,7 @@ class GarbageCollector:
                     pass
 
     async def _owner_state(self, reference: JsonObject, dependent: JsonObject) -> OwnerState:
-        resource = resource_of(reference["apiVersion"], reference["kind"])
+        resource = self._row_of(reference["apiVersion"], reference["kind"])
         if resource is None or resource not in self._copies:
             return "present"  # a kind nobody serves here: never delete on a guess
         namespace = namespace_of(dependent) if resource.namespaced else ""

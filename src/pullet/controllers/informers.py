@@ -67,10 +67,18 @@ class Informers:
             return known
         if self._is_running:
             raise RuntimeError(f"a reflector of {resource} was asked for after the start")
+        made = self._reflectors[key] = self._reflector(resource, namespace, field_selector, is_full=is_full)
+        return made
+
+    def own_metadata_of(self, resource: Resource) -> Reflector:
+        """A copy of metadata at any time, of a kind that may come and go; who asks for it runs it."""
+        return self._reflector(resource, "", "", is_full=False)
+
+    def _reflector(self, resource: Resource, namespace: str, field_selector: str, *, is_full: bool) -> Reflector:
         indexers: dict[str, Indexer] = {BY_CONTROLLER: _controller_uid, BY_OWNER: _owner_uids}
         if resource is PODS:
             indexers[BY_NODE] = _node_name
-        made = Reflector(
+        return Reflector(
             client=self._client,
             resource=resource,
             clock=self._clock,
@@ -79,8 +87,6 @@ class Informers:
             indexers=indexers,
             transform=(lambda obj: obj) if is_full else metadata_only,
         )
-        self._reflectors[key] = made
-        return made
 
     async def run(self) -> None:
         """Keep all copies until cancelled."""

@@ -11,8 +11,9 @@ from pullet.base.jsonvalue import JsonObject
 from pullet.controllers.informers import Informers
 from pullet.controllers.reconciler import Reconciler, Source, same_key
 from pullet.kit.clock import Clock
+from pullet.kube.custom_rows import custom_rows
 from pullet.kube.meta import format_time, is_deleting, name_of
-from pullet.kube.scheme import NAMESPACES, RESOURCES, Resource
+from pullet.kube.scheme import CUSTOMRESOURCEDEFINITIONS, NAMESPACES, RESOURCES, Resource
 from pullet.kubeclient.client import ApiClient
 from pullet.kubeclient.object_cache import Key
 from pullet.policy.namespace_conditions import termination_conditions
@@ -32,12 +33,14 @@ class NamespacesController:
         self._client = client
         self._clock = clock
         self._namespaces = informers.of(NAMESPACES)
+        self._definitions = informers.of(CUSTOMRESOURCEDEFINITIONS)
         self._tries: dict[str, int] = {}
         self._reconciler = Reconciler(
             name="namespaces",
             clock=clock,
             reconcile=self.reconcile,
             sources=(Source(self._namespaces, same_key),),
+            needs=(self._definitions,),
             workers=2,
         )
 
@@ -69,13 +72,18 @@ class NamespacesController:
     async def _delete_contents(self, namespace: str) -> dict[Resource, Sequence[JsonObject]]:
         """Ask for the deletion of everything; what is still there."""
         left: dict[Resource, Sequence[JsonObject]] = {}
-        for resource in CONTENTS:
+        for resource in (*CONTENTS, *self._custom()):
             if (await self._client.list_page(resource, namespace, limit=1)).items:
                 await self._client.delete_collection(resource, namespace)
                 items = (await self._client.list(resource, namespace)).items
                 if items:
                     left[resource] = items
         return left
+
+    def _custom(self) -> list[Resource]:
+        """One row of each custom kind that lives in namespaces."""
+        rows = (row for definition in self._definitions.list() for row in custom_rows(definition))
+        return [row for row in rows if row.namespaced and not row.storage]
 
     async def _tell(self, namespace: JsonObject, left: dict[Resource, Sequence[JsonObject]]) -> None:
         """Write what the namespace still waits for into its status."""

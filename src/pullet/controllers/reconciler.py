@@ -75,7 +75,7 @@ class Reconciler:
         async with asyncio.TaskGroup() as group:
             self._group = group
             for source in self._sources:
-                group.create_task(self._follow(source), name=f"{self.name}/follow/{source.reflector.resource}")
+                group.create_task(self.follow(source), name=f"{self.name}/follow/{source.reflector.resource}")
             for number in range(self._workers):
                 group.create_task(self._work(), name=f"{self.name}/worker/{number}")
 
@@ -107,7 +107,8 @@ class Reconciler:
             del self._timers[key]
         await self.add(key)
 
-    async def _follow(self, source: Source) -> None:
+    async def follow(self, source: Source) -> None:
+        """Add the keys of a source's changes until cancelled; for sources that come after the start."""
         changes = source.reflector.changes()
         try:
             async for change in changes:

@@ -78,6 +78,11 @@ def too_long(field: str, limit: int) -> FieldError:
     return FieldError(field, "FieldValueTooLong", f"Too long: may not be more than {limit} bytes")
 
 
+def too_many(field: str, count: int, limit: int) -> FieldError:
+    """The list or map has more than `limit` entries."""
+    return FieldError(field, "FieldValueTooMany", f"Too many: {count}: must have at most {limit} items")
+
+
 def type_invalid(field: str, value: Any, detail: str) -> FieldError:
     """The value has the wrong JSON type."""
     return FieldError(field, "FieldValueTypeInvalid", f"Invalid value: {_show(value)}: {detail}")

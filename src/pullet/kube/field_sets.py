@@ -22,7 +22,7 @@ FieldPath: TypeAlias = tuple[str, ...]
 FieldSet: TypeAlias = frozenset[FieldPath]
 
 _ANY: Schema = {}
-_KEY_DEFAULTS = {"protocol": "TCP"}  # the only list keys that the API defaults
+_KEY_DEFAULTS = {"protocol": "TCP"}  # the only list keys that built-in kinds default
 
 
 def from_fields_v1(tree: Mapping[str, Any]) -> FieldSet:
@@ -81,11 +81,13 @@ def _element(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
 
 
-def _item_key(item: Any, keys: Sequence[str]) -> str | None:
-    """`k:{…}` of an item, or None when it lacks its keys."""
+def _item_key(item: Any, keys: Sequence[str], schema: Schema) -> str | None:
+    """`k:{…}` of an item of this schema, or None when it lacks its keys."""
     if not isinstance(item, Mapping):
         return None
-    found = {key: item.get(key, _KEY_DEFAULTS.get(key)) for key in keys}
+    properties = schema.get("properties") or {}
+    defaults = {key: (properties.get(key) or {}).get("default", _KEY_DEFAULTS.get(key)) for key in keys}
+    found = {key: item.get(key, defaults[key]) for key in keys}
     if all(value is None for value in found.values()):
         return None
     return "k:" + _element({key: value for key, value in found.items() if value is not None})
@@ -141,8 +143,9 @@ class FieldWalker:
         items: dict[str, Any] = {}
         is_set = schema.get("x-kubernetes-list-type") == "set"
         keys: Sequence[str] = schema.get("x-kubernetes-list-map-keys") or ()
+        inner = self._of(schema.get("items", _ANY)) if keys else _ANY
         for index, item in enumerate(values):
-            element = f"v:{_element(item)}" if is_set else _item_key(item, keys) or f"i:{index}"
+            element = f"v:{_element(item)}" if is_set else _item_key(item, keys, inner) or f"i:{index}"
             if element not in items:
                 items[element] = item
             elif isinstance(items[element], _Several):

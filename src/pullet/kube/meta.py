@@ -17,6 +17,7 @@ GENERATED_NAME_PREFIX_LIMIT = 58
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _DNS_LABEL = re.compile(_LABEL)
+_DNS_1035_LABEL = re.compile("[a-z]([-a-z0-9]*[a-z0-9])?")
 _PORT_NAME = re.compile(r"[-a-z0-9]+")
 _DNS_SUBDOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _QUALIFIED_NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
@@ -25,6 +26,11 @@ DNS_LABEL_TEXT = (
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end "
     "with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
     "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+)
+DNS_1035_LABEL_TEXT = (
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, "
+    "and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
+    "'[a-z]([-a-z0-9]*[a-z0-9])?')"
 )
 DNS_SUBDOMAIN_TEXT = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start "
@@ -142,6 +148,12 @@ def dns_label_problems(name: str) -> list[str]:
     """What is wrong with `name` as an RFC 1123 label."""
     problems = [] if len(name) <= 63 else ["must be no more than 63 bytes"]
     return problems if _DNS_LABEL.fullmatch(name) else [*problems, DNS_LABEL_TEXT]
+
+
+def dns_1035_label_problems(name: str) -> list[str]:
+    """What is wrong with `name` as a label that begins with a letter."""
+    problems = [] if len(name) <= 63 else ["must be no more than 63 bytes"]
+    return problems if _DNS_1035_LABEL.fullmatch(name) else [*problems, DNS_1035_LABEL_TEXT]
 
 
 def dns_subdomain_problems(name: str) -> list[str]:

@@ -125,12 +125,17 @@ def is_reset(obj: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Who writes, through which version and subresource, and when."""
+    """Who writes, through which version and subresource, and when.
+
+    `has_status`: the status is written apart; `has_structs`: parts like the spec are there even when empty.
+    """
 
     manager: str
     api_version: str
     subresource: str
     time: str
+    has_status: bool = True
+    has_structs: bool = True
 
 
 def track_update(
@@ -141,8 +146,10 @@ def track_update(
         new["metadata"].pop("managedFields", None)
         return
     managers = managers_of(new) or managers_of(old or {})
-    comparison = walker.compare(_bare(old) if old is not None else _empty_like(new, _STRUCTS), _bare(new), schema)
-    changed = _owned(comparison.changed, writer.subresource)
+    structs = _STRUCTS if writer.has_structs else {"metadata": {}}
+    before_it = _bare(old) if old is not None else _empty_like(new, structs)
+    comparison = walker.compare(before_it, _bare(new), schema)
+    changed = _owned(comparison.changed, writer)
     managers = _without(managers, changed, comparison.removed)
     mine = Manager(writer.manager, "Update", writer.api_version, writer.subresource, writer.time, changed)
     before = next((each for each in managers if each.key == mine.key), None)
@@ -166,7 +173,7 @@ def apply_configuration(
     """
     walker.check_unique(_bare(config), schema)
     managers = managers_of(live)
-    fields = _owned(walker.collect(_bare(config), schema), writer.subresource)
+    fields = _owned(walker.collect(_bare(config), schema), writer)
     mine = Manager(writer.manager, "Apply", writer.api_version, writer.subresource, writer.time, fields)
     before = next((each for each in managers if each.key == mine.key), None)
     others = [each for each in managers if each.key != mine.key]
@@ -177,7 +184,7 @@ def apply_configuration(
         kept = frozenset().union(fields, *(each.fields for each in others if each.operation == "Apply"))
         merged = walker.remove(merged, before.fields - kept, kept, schema) or {}
     comparison = walker.compare(bare_live, merged, schema)
-    changed = _owned(comparison.changed, writer.subresource)
+    changed = _owned(comparison.changed, writer)
     conflicts = [(other.described, path) for other in others for path in sorted(other.fields & changed)]
     if conflicts and not force:
         raise ApplyConflictError(conflicts)
@@ -210,15 +217,15 @@ def _bare(obj: Mapping[str, Any]) -> JsonObject:
     return {**obj, "metadata": meta}
 
 
-def _owned(paths: Iterable[FieldPath], subresource: str) -> FieldSet:
+def _owned(paths: Iterable[FieldPath], writer: Writer) -> FieldSet:
     """The paths that somebody can own: through /status the status alone, elsewhere anything but it."""
-    is_status = subresource == "status"
+    is_status = writer.subresource == "status"
     return frozenset(
         path
         for path in paths
         if path[:2] not in _UNOWNED
         and (path[0],) not in _NEVER_OWNED
-        and (path[0] == _META or (path[0] == "f:status") == is_status)
+        and (path[0] == _META or not writer.has_status or (path[0] == "f:status") == is_status)
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pullet.kube.custom_kind import CustomKind
+
 STANDARD_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 STATUS_VERBS = ("get", "patch", "update")
 VIRTUAL_VERBS = ("create",)
@@ -39,6 +41,7 @@ class Resource:
     has_generation: bool = False
     storage: str = field(default="")  # "group/plural" the objects are kept under; set for a second view of a kind
     inert: str = ""  # what does not happen here, of a kind that is kept for its clients alone; they are warned of it
+    custom: CustomKind | None = field(default=None, compare=False)  # set for rows that a definition made
 
     @property
     def group_version(self) -> str:
@@ -58,7 +61,7 @@ class Resource:
     @property
     def list_kind(self) -> str:
         """The kind of a list of these."""
-        return f"{self.kind}List"
+        return self.custom.list_kind if self.custom else f"{self.kind}List"
 
     @property
     def storage_key(self) -> str:

@@ -143,10 +143,11 @@ SUBJECTACCESSREVIEWS = Resource(
     group="authorization.k8s.io", version="v1", plural="subjectaccessreviews", singular="subjectaccessreview",
     kind="SubjectAccessReview", namespaced=False, verbs=VIRTUAL_VERBS,
 )  # fmt: skip
-CUSTOMRESOURCEDEFINITIONS = Resource(  # there are none, and clients that ask for a list of them are told so
+CUSTOMRESOURCEDEFINITIONS = Resource(  # each makes rows of its own: `custom_rows`
     group="apiextensions.k8s.io", version="v1", plural="customresourcedefinitions",
     singular="customresourcedefinition", kind="CustomResourceDefinition", namespaced=False,
-    short_names=("crd", "crds"), categories=("api-extensions",), verbs=("get", "list", "watch"),
+    short_names=("crd", "crds"), categories=("api-extensions",), has_status=True, has_generation=True,
+    subresources=(_STATUS,),
 )  # fmt: skip
 LEASES = Resource(
     group="coordination.k8s.io", version="v1", plural="leases", singular="lease", kind="Lease", namespaced=True

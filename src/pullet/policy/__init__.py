@@ -12,6 +12,9 @@ objects at the API: admission, object_defaulting, pod_defaulting, object_validat
 container_validation, placement_validation, pod_settings_validation, workload_validation, service_validation,
 inert_defaulting, inert_validation (kinds that nothing acts on), pod_references, deletion, namespace_conditions,
 disruption (budgets and evictions);
+custom resources: definition_defaulting, definition_validation, definition_schema (rules on their schemas),
+definition_naming (names and conditions), schema_validation (an object against its schema),
+schema_formats, go_pattern;
 webhooks: webhook_validation, webhook_matching, admission_review;
 placing pods: scheduling, scheduling_facts, scheduling_filters.
 """

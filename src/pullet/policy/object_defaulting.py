@@ -19,6 +19,11 @@ NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 _NO_LIMIT = 2**31 - 1
 
 
+def end_namespace(namespace: JsonObject) -> None:
+    """A namespace that is deleted ends by and by."""
+    namespace.setdefault("status", {})["phase"] = "Terminating"
+
+
 def drop_status(obj: JsonObject) -> None:
     """A new object has no status yet."""
     obj["status"] = {}

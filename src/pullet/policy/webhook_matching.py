@@ -11,7 +11,7 @@ from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
 from pullet.kube.meta import labels_of
-from pullet.kube.scheme import NAMESPACES, RESOURCES, Resource
+from pullet.kube.scheme import NAMESPACES, Resource
 from pullet.kube.selector import label_selector_from
 
 ANY = "*"
@@ -26,6 +26,7 @@ class Attributes:
 
     operation: str
     resource: Resource
+    views: Sequence[Resource]  # every row that shows the same objects
     subresource: str
     namespace: str
     obj: JsonObject | None
@@ -39,8 +40,7 @@ def matching_resource(webhook: Mapping[str, Any], attributes: Attributes) -> Res
     """
     views = [attributes.resource]
     if webhook.get("matchPolicy") != "Exact":
-        same = attributes.resource.storage_key
-        views += [row for row in RESOURCES if row.storage_key == same and row is not attributes.resource]
+        views += [row for row in attributes.views if row is not attributes.resource]
     rules: Sequence[Mapping[str, Any]] = webhook.get("rules") or ()
     return next((view for view in views if any(_rule_matches(rule, view, attributes) for rule in rules)), None)
 

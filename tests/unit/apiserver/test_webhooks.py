@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trustme
 from tests.unit.apiserver.api_world import PODS, Api, configmap, pod
+from tests.unit.apiserver.custom_world import CRONTABS, GROUP, crontab, definition, establish, version
 from tests.unit.apiserver.webhook_server import (
     Review,
     WebhookServer,
@@ -345,3 +346,20 @@ async def test_configurations_are_checked(api: Api, hook: WebhookServer) -> None
         'ValidatingWebhookConfiguration.admissionregistration.k8s.io "v" is invalid: webhooks[0].timeoutSeconds: '
         "Invalid value: 0: the timeout value must be between 1 and 30 seconds"
     )
+
+
+async def test_custom_resources_are_shown_in_the_version_that_is_asked_for(api: Api, hook: WebhookServer) -> None:
+    await establish(api, definition(version("v1beta1", storage=False), version(subresources={"status": {}})))
+    custom = {"apiGroups": [GROUP], "apiVersions": ["v1beta1"], "operations": ["*"], "resources": ["crontabs"]}
+    image = {"op": "add", "path": "/spec/image", "value": "mutated:1"}
+    hook.replies["/a"] = patching(image, {"op": "add", "path": "/spec/nonsense", "value": 1})
+    await mutating(api, webhook(hook, "/a", custom))
+    created = await api.ok("POST", CRONTABS, crontab("a"))
+    assert created["apiVersion"] == f"{GROUP}/v1"
+    assert created["spec"] == {"cronSpec": "* * * * */5", "replicas": 1, "image": "mutated:1"}
+    [request] = hook.requests("/a")
+    assert (request["kind"]["version"], request["requestKind"]["version"]) == ("v1beta1", "v1")
+    assert request["object"]["apiVersion"] == f"{GROUP}/v1beta1"
+    hook.replies["/a"] = patching({"op": "add", "path": "/spec/replicas", "value": 99})
+    refused = await api.refused("POST", CRONTABS, crontab("b"))
+    assert "spec.replicas in body should be less than or equal to 10" in refused["message"]

@@ -1,0 +1,31 @@
+"""What a CustomResourceDefinition says of one version of its kind, beyond what every row of the table says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+Schema: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ScalePaths:
+    """Where an object keeps what its Scale shows, in the dotted form of the definition; `selector` may be empty."""
+
+    replicas: str = ".spec.replicas"
+    status_replicas: str = ".status.replicas"
+    selector: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomKind:
+    """One served version of a custom kind. `schema` is the definition's own, without what every object has."""
+
+    definition: str  # name of the CustomResourceDefinition
+    list_kind: str
+    schema: Schema
+    storage_api_version: str
+    columns: tuple[Mapping[str, Any], ...] = ()
+    scale: ScalePaths | None = None
+    deprecation: str = ""  # what clients of this version are warned of
