@@ -47,8 +47,7 @@ class PullLimits:
     """How much at once."""
 
     layers_per_pull: int = 3  # Source: containerd max_concurrent_downloads
-    small_layers_per_pull: int = 6  # beside them: these are a matter of waiting for the registry, not of work
-    layers_in_all: int = 9
+    layers_in_all: int = 6
     plans_in_all: int = 8
 
 
@@ -173,11 +172,10 @@ class ImagePuller:
         self, plan: PullPlan, ticket: PullTicket, caller: Callable[..., Caller], traffic: _Traffic, owner: str
     ) -> None:
         missing = await self._plan_threads.run(self._missing, plan, ticket, traffic, owner)
-        large, small = map(asyncio.Semaphore, (self._limits.layers_per_pull, self._limits.small_layers_per_pull))
+        slots = asyncio.Semaphore(self._limits.layers_per_pull)
 
         async def fetch(layer: PlannedLayer) -> None:
             # a layer that another pull fetches is waited for here, where waiting costs no thread and can be cancelled
-            slots = small if layer.blob.size < self._store.settings.inline_below_bytes else large
             async with self._layer_locks.hold(layer.diff_id), slots:
                 await self._layer_threads.run_stoppable(
                     lambda stop: self._fetch_layer(plan, layer, ticket, caller(stop=stop), traffic)
