@@ -6,7 +6,7 @@ enum { DATA_START = 4096, BLOCK_BITS = 9 }; /* of the tar in the layer file; of 
 
 struct inode {
     uint16_t format, xattrs, mode, reserved;
-    uint64_t size; /* of a directory found by a scan: where its data would begin in the tar */
+    uint64_t size; /* of a directory or link found by a scan: where its data would begin in the tar */
     uint32_t start_block, number, uid, gid;
     int64_t mtime;
     uint32_t nanoseconds, links;

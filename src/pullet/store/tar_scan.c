@@ -1,4 +1,4 @@
-/* Reads the headers of plain files and directories out of a piece of a tar, without the interpreter.
+/* Reads the headers of plain files, directories and symbolic links out of a piece of a tar, without the interpreter.
  *
  * The rules for what is plain, and what its fields mean, are those of the short way in tar_stream.py, which is the
  * reference: whatever is not exactly as tar programs usually write it ends the scan, and Python looks at that header.
@@ -11,14 +11,14 @@
 #include "erofs_inode.h"
 
 enum { BLOCK = 512, MAX_NAME = 255, MAX_PATH = 256 };
-enum { FILES = 0, DIRECTORY = 1 };
+enum { FILES = 0, DIRECTORY = 1, LINK = 2 };
 enum { NAME_AT = 0, NAME_BYTES = 100, MODE_AT = 100, UID_AT = 108, GID_AT = 116, SIZE_AT = 124, MTIME_AT = 136,
-       KIND_AT = 156, MAGIC_AT = 257, PREFIX_AT = 345, PREFIX_BYTES = 155 };
+       SUM_AT = 148, KIND_AT = 156, TARGET_AT = 157, TARGET_BYTES = 100, MAGIC_AT = 257, PREFIX_AT = 345, PREFIX_BYTES = 155 };
 
 struct run {
     uint32_t kind;
     uint32_t count;      /* inodes */
-    uint32_t text_bytes; /* directory NUL name NUL name …, or the path alone */
+    uint32_t text_bytes; /* directory NUL name NUL name …; a directory's path; a link's path NUL target */
 };
 
 struct scan {
@@ -48,6 +48,14 @@ static int octal(const uint8_t *field, int length, uint64_t *value) {
             return 0;
     *value = sum;
     return 1;
+}
+
+/* Whether the header's checksum is right, summed as unsigned bytes. */
+static int checksum_matches(const uint8_t *header) {
+    uint64_t stored, sum = 8 * ' ';
+    for (int at = 0; at < BLOCK; at++)
+        sum += at >= SUM_AT && at < SUM_AT + 8 ? 0 : header[at];
+    return octal(header + SUM_AT, 8, &stored) && stored == sum;
 }
 
 /* The length of a NUL-padded text, -1 if anything follows the first NUL. */
@@ -87,6 +95,13 @@ static int path_of(const uint8_t *header, int is_directory, uint8_t *path) {
     return length;
 }
 
+/* Add to the text of a run; there is room for two paths and two NULs. */
+static void put(struct scan *s, struct run *run, uint8_t *text, const uint8_t *bytes, int length) {
+    memcpy(text + s->text, bytes, (size_t)length);
+    s->text += (uint32_t)length;
+    run->text_bytes += (uint32_t)length;
+}
+
 /* Take headers from the piece until one is not plain, the piece ends or there is no more room. */
 void tar_scan(struct scan *s, const uint8_t *piece, uint64_t length, struct inode *inodes, struct run *runs,
               uint8_t *text) {
@@ -97,59 +112,60 @@ void tar_scan(struct scan *s, const uint8_t *piece, uint64_t length, struct inod
     s->inodes = s->runs = s->text = 0;
     while (s->position <= length && length - s->position >= BLOCK && s->left) {
         const uint8_t *header = piece + s->position;
-        int is_directory = header[KIND_AT] == '5';
+        int kind = header[KIND_AT] == '0' ? FILES : header[KIND_AT] == '5' ? DIRECTORY : LINK;
         uint64_t mode, uid, gid, size, mtime;
-        if ((!is_directory && header[KIND_AT] != '0') || header[MAGIC_AT] != 'u')
+        if ((kind == LINK && header[KIND_AT] != '2') || header[MAGIC_AT] != 'u')
             return;
-        int used = path_of(header, is_directory, path);
+        int used = path_of(header, kind == DIRECTORY, path), target = 0;
         if (!used || (uint32_t)used > s->max_path)
             return;
         if (!octal(header + MODE_AT, 8, &mode) || !octal(header + UID_AT, 8, &uid) || !octal(header + GID_AT, 8, &gid) ||
-            !octal(header + SIZE_AT, 12, &size) || !octal(header + MTIME_AT, 12, &mtime) || (is_directory && size))
+            !octal(header + SIZE_AT, 12, &size) || !octal(header + MTIME_AT, 12, &mtime) || (kind != FILES && size))
+            return;
+        if (kind == LINK && ((target = padded(header + TARGET_AT, TARGET_BYTES)) <= 0 || !checksum_matches(header)))
             return;
         int slash = used - 1;
         while (slash >= 0 && path[slash] != '/')
             slash--;
         const uint8_t *name = path + slash + 1;
         int name_length = used - slash - 1, up = slash < 0 ? 0 : slash;
-        if (name_length > MAX_NAME || (!is_directory && name_length >= 4 && !memcmp(name, ".wh.", 4)))
+        if (name_length > MAX_NAME || (kind == FILES && name_length >= 4 && !memcmp(name, ".wh.", 4)))
             return;
         if (s->inodes == s->max_inodes || s->max_text - s->text < 2 * MAX_PATH + 2)
             return;
-        if (is_directory || !open || above_length != up || memcmp(above, path, (size_t)up)) {
+        if (kind != FILES || !open || above_length != up || memcmp(above, path, (size_t)up)) {
             if (s->runs == s->max_runs)
                 return;
             open = &runs[s->runs++];
-            *open = (struct run){.kind = is_directory ? DIRECTORY : FILES};
-            int first = is_directory ? used : up;
-            memcpy(text + s->text, path, (size_t)first);
+            *open = (struct run){.kind = (uint32_t)kind};
+            above_length = kind == FILES ? up : used;
             above = text + s->text;
-            above_length = up;
-            s->text += (uint32_t)first;
-            open->text_bytes = (uint32_t)first;
+            put(s, open, text, path, above_length);
         }
         struct inode *inode = &inodes[s->inodes++];
         open->count++;
         s->left--;
         s->position += BLOCK;
+        s->stored = kind == DIRECTORY ? s->stored : size;
         *inode = (struct inode){
             .format = 1, .mode = (uint16_t)(mode & 07777), .uid = (uint32_t)uid, .gid = (uint32_t)gid,
             .mtime = (int64_t)mtime, .links = 1,
         };
-        if (is_directory) {
+        if (kind != FILES) {
             inode->size = s->start + s->position;
+            if (kind == LINK) {
+                put(s, open, text, (const uint8_t *)"", 1);
+                put(s, open, text, header + TARGET_AT, target);
+            }
             open = 0;
             continue;
         }
-        text[s->text++] = 0;
-        memcpy(text + s->text, name, (size_t)name_length);
-        s->text += (uint32_t)name_length;
-        open->text_bytes += 1 + (uint32_t)name_length;
+        put(s, open, text, (const uint8_t *)"", 1);
+        put(s, open, text, name, name_length);
         inode->mode |= 0100000;
         inode->size = size;
         inode->start_block = size ? (uint32_t)((DATA_START + s->start + s->position) >> BLOCK_BITS) : 0;
         inode->number = s->number++;
-        s->stored = size;
         s->position += (size + BLOCK - 1) & ~(uint64_t)(BLOCK - 1);
     }
 }

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 from pullet.store.native import address_of, native_function
 
-FILES, DIRECTORY = 0, 1
+FILES, DIRECTORY, LINK = 0, 1, 2
 # of EROFS, extended: i_format i_xattr_icount i_mode - i_size i_u i_ino i_uid i_gid i_mtime i_mtime_nsec i_nlink
 INODE: Final = struct.Struct("<HHHHQIIIIqII16x")
 INODE_BYTES: Final = 64
@@ -65,8 +65,8 @@ class HeaderScanner:
     ) -> list[tuple[int, bytes, memoryview]]:
         """What the plain headers from `position` on say: kind, names, inodes, run by run.
 
-        Names are the directory's path and the files' names, a NUL between any two, or a directory's path. Of
-        the inodes, a file's is numbered from `number` on; a directory's says in its size where its data would begin.
+        Names are the directory's path and the files' names, a directory's path, or a link's path and target, a NUL
+        between any two. Inodes of files are numbered from `number` on; others say in their size where data would begin.
         They are good until the next call. `self.position` is then where the first header not read begins, in or beyond
         the piece; `self.stored` is the size of the last file, if there was one. At most `left` headers are read.
         """

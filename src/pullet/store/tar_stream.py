@@ -55,6 +55,7 @@ _MAX_XATTR_BYTES: Final = 65535
 _MAX_TIME: Final = 1 << 62
 _MAX_MEMO: Final = 65536
 _ALL: Final = 1 << 62
+_WINDOW: Final = 4 * BLOCK  # a long name, and the header it is for
 
 
 @dataclass(slots=True, kw_only=True)
@@ -156,18 +157,24 @@ class TarWalker:
 
     def _scan(self, scanner: tar_scan.HeaderScanner, chunk: bytes | memoryview, start: int) -> int:
         """As `_walk`, the plain headers being read by the scanner and only the others here."""
-        position, last, buffer = self._next_header - start, len(chunk) - BLOCK, b""
+        position, last = self._next_header - start, len(chunk) - BLOCK
         while position <= last and not self._has_ended:
             if self._pending is None and not self._global:
                 position = self._take_runs(scanner, chunk, position, start)
             if position <= last:
-                buffer = buffer or bytes(chunk)
                 self._next_header = start + position
-                stop = self._walk(buffer, start, 1 if not self._global else _ALL)
+                stop = self._walk_one(chunk, position, start)
                 if stop == position:
                     break
                 position = stop
         return position
+
+    def _walk_one(self, chunk: bytes | memoryview, position: int, start: int) -> int:
+        """Take the member at `position`: of few bytes, if they hold its headers, or of the whole chunk."""
+        done = self._walk(chunk[position : position + _WINDOW], start + position, 1)
+        if not done and not self._has_ended:
+            done = self._walk(chunk[position:], start + position, 1)
+        return position + done
 
     def _take_runs(self, scanner: tar_scan.HeaderScanner, chunk: bytes | memoryview, position: int, start: int) -> int:
         scanner.stored = self._stored
@@ -181,11 +188,12 @@ class TarWalker:
                 self._sink.add_files(above, names, inodes)
             else:
                 _, _, mode, _, offset, _, _, uid, gid, mtime, _, _ = tar_scan.INODE.unpack(inodes)
+                path, _, link = text.partition(b"\0")
                 self.entries += 1
                 self._sink.add(
                     TarMember(
-                        type=DIRECTORY, path=text, mode=mode, uid=uid, gid=gid, mtime=mtime, nanoseconds=0,
-                        offset=offset,
+                        type=SYMLINK if link else DIRECTORY, path=path, mode=mode, uid=uid, gid=gid, mtime=mtime,
+                        nanoseconds=0, offset=offset, link=link,
                     )
                 )  # fmt: skip
         self._stored = scanner.stored
