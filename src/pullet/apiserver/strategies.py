@@ -53,6 +53,7 @@ class Strategy:
     default: Default = _nothing  # fills absent fields, at every write
     prepare_create: Default = _nothing  # what a new object may not bring along
     validate: Validate = _no_errors
+    validate_create: Validate = _no_errors  # what holds for a new object besides
     validate_update: ValidateUpdate = _no_update_errors  # (new, old)
     warnings: Callable[[JsonObject], list[str]] = lambda obj: []
     name_problems: Callable[[str], list[str]] = dns_subdomain_problems
@@ -71,6 +72,7 @@ STRATEGIES: dict[str, Strategy] = {
         default=pod_defaulting.default_pod,
         prepare_create=object_defaulting.prepare_pod,
         validate=pod_validation.validate_pod,
+        validate_create=pod_validation.validate_pod_create,
         validate_update=pod_validation.validate_pod_update,
         warnings=pod_validation.pod_warnings,
         returns_deleted=True,

@@ -246,9 +246,27 @@ async def test_ephemeral_containers_are_added_and_nothing_else(api: Api) -> None
     )
     assert patched["spec"]["containers"] == made["spec"]["containers"]
     assert patched["spec"]["ephemeralContainers"][0]["imagePullPolicy"] == "IfNotPresent"
+    body["spec"]["ephemeralContainers"][0]["image"] = "busybox:2"
+    changed = await api.refused(
+        "PATCH", f"{PODS}/p/ephemeralcontainers", body, content_type="application/strategic-merge-patch+json"
+    )
+    assert '"debug" may not be changed\n@@ -' in changed["message"]
+    assert '\n- "image": "busybox:1",\n+ "image": "busybox:2",\n' in changed["message"]
     removed = await api.ok("GET", f"{PODS}/p")
     removed["spec"]["ephemeralContainers"] = []
-    assert (await api.refused("PUT", f"{PODS}/p/ephemeralcontainers", removed))["reason"] == "Invalid"
+    assert (await api.refused("PUT", f"{PODS}/p/ephemeralcontainers", removed))["message"] == (
+        'Pod "p" is invalid: spec.ephemeralContainers: Forbidden: '
+        'existing ephemeral containers "debug" may not be removed\n'
+    )
+    directly = await api.refused("PUT", f"{PODS}/p", removed)
+    assert "spec: Forbidden: pod updates may not change fields other than" in directly["message"]
+
+
+async def test_no_pod_begins_with_ephemeral_containers(api: Api) -> None:
+    debug = {"name": "debug", "image": "busybox:1"}
+    spec = {"containers": [{"name": "x", "image": "a:1"}], "ephemeralContainers": [debug]}
+    refused = await api.refused("POST", PODS, {"metadata": {"name": "p"}, "spec": spec})
+    assert refused["message"] == 'Pod "p" is invalid: spec.ephemeralContainers: Forbidden: cannot be set on create'
 
 
 async def test_scale_is_a_view_of_replicas(api: Api) -> None:
