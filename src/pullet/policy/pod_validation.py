@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
-from pullet.kube.field_error import FieldError, duplicate, forbidden, invalid, not_supported, quote, required
+from pullet.kube.field_error import FieldError, duplicate, forbidden, invalid, not_supported, required
 from pullet.kube.meta import dns_label_problems, dns_subdomain_problems
 from pullet.policy.container_validation import PULL_POLICIES, validate_container
 from pullet.policy.ephemeral_validation import difference, validate_ephemeral_container
