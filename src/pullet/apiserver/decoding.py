@@ -55,6 +55,8 @@ _GO_TYPES = {
     "phase": "v1.PodPhase", "effect": "v1.TaintEffect", "finalizers": "v1.FinalizerName",
 }  # fmt: skip
 
+_MAX_STRICT_ERRORS = 100  # as sigs.k8s.io/json, which stops collecting there
+
 
 @dataclass(slots=True)
 class Decoded:
@@ -78,6 +80,7 @@ class Decoded:
             return []
         texts = [f"duplicate field {quote(path)}" for path in self.duplicate_fields]
         texts += [f"unknown field {quote(path)}" for path in self.unknown_fields]
+        texts = texts[:_MAX_STRICT_ERRORS]
         if not texts:
             return []
         if field_validation == "Strict":
