@@ -87,7 +87,7 @@ class Streaming:
                         [_pump_out(session.terminal.read, io.write_stdout)],
                         [_pump_in(io, session.terminal.write), _resize(io, session.terminal)],
                     )
-                else:
+                elif not tty:
                     await _run_pipes(session, io)
                 return await session.wait(self._threads)
         except ExecFailedError as error:
