@@ -1,7 +1,8 @@
 """The Kubernetes API server: a generic registry of resources over SQLite, as stock kubectl expects it.
 
 Modules, in reading order:
-the whole: server (start, stop, certificates, kubeconfigs), settings, app (dispatch, errors), http_protocol, bootstrap;
+the whole: server (start, stop, certificates, kubeconfigs), settings, app (dispatch, errors), http_protocol, bootstrap,
+kubernetes_service;
 a request: routing, request_context, authentication, impersonation, authorization, node_authorizer, node_restriction,
 service_account_tokens, certificates;
 bodies: decoding (JSON, YAML, schema), protobuf, schemas (the built data file), patching, server_side_apply,

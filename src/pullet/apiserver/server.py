@@ -31,6 +31,11 @@ from pullet.apiserver.certificates import CertificateAuthority, kubeconfig
 from pullet.apiserver.discovery import Discovery
 from pullet.apiserver.evictions import Evictions
 from pullet.apiserver.http_protocol import ApiHttpProtocol
+from pullet.apiserver.kubernetes_service import (
+    RECONCILE_SECONDS,
+    advertised_addresses,
+    ensure_kubernetes_service,
+)
 from pullet.apiserver.managed_fields import FieldOwnership
 from pullet.apiserver.metrics import ApiMetrics
 from pullet.apiserver.node_authorizer import Authorizer
@@ -136,6 +141,7 @@ class ApiServer:
             raise
         try:
             await ensure_namespaces(self._storage, self._clock)
+            await self._ensure_service()
             self._wire()
             await self._listen()
         except BaseException:
@@ -158,11 +164,22 @@ class ApiServer:
             group.create_task(self._server.main_loop(), name="apiserver/http")
             group.create_task(self._watches.run(), name="apiserver/watches")
             group.create_task(self._sweep_events(), name="apiserver/events")
+            group.create_task(self._keep_service(), name="apiserver/service")
 
     async def _sweep_events(self) -> None:
         while True:
             await self._clock.sleep(_EVENT_SWEEP_SECONDS)
             await expire_events(self._storage, self._clock, self._settings.event_ttl_seconds)
+
+    async def _keep_service(self) -> None:
+        while True:
+            await self._clock.sleep(RECONCILE_SECONDS)
+            await self._ensure_service()
+
+    async def _ensure_service(self) -> None:
+        bridges = [bridge.address for bridge in self._pod_bridges]
+        addresses = advertised_addresses(self._settings.bind_address, bridges, self._extra_hosts)
+        await ensure_kubernetes_service(self._storage, self._clock, addresses=addresses, port=self.port)
 
     def _prepare(self) -> None:
         """Everything that touches files."""
