@@ -150,7 +150,10 @@ STRATEGIES: dict[str, Strategy] = {
     scheme.PODDISRUPTIONBUDGETS.storage_key: Strategy(
         prepare_create=object_defaulting.drop_status, validate=disruption.validate_budget
     ),
-    scheme.CONTROLLERREVISIONS.storage_key: Strategy(name_problems=path_segment_problems),
+    scheme.CONTROLLERREVISIONS.storage_key: Strategy(
+        validate=workload_validation.validate_revision,
+        validate_update=workload_validation.validate_revision_update,
+    ),
     inert_kinds.PERSISTENTVOLUMECLAIMS.storage_key: Strategy(
         default=inert_defaulting.default_claim,
         prepare_create=object_defaulting.drop_status,
