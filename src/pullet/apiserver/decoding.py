@@ -34,8 +34,8 @@ _DEEP_YAML = re.compile(rb"[\[{]")
 KEEPS_ZERO = frozenset(
     {
         "activeDeadlineSeconds", "allocateLoadBalancerNodePorts", "allowPrivilegeEscalation", "allowVolumeExpansion",
-        "automountServiceAccountToken", "backoffLimit", "backoffLimitPerIndex", "blockOwnerDeletion", "completions",
-        "controller", "defaultMode", "deletionGracePeriodSeconds", "enableServiceLinks", "exitCode",
+        "automountServiceAccountToken", "backoffLimit", "backoffLimitPerIndex", "blockOwnerDeletion", "collisionCount",
+        "completions", "controller", "defaultMode", "deletionGracePeriodSeconds", "enableServiceLinks", "exitCode",
         "expirationSeconds", "failed", "failedJobsHistoryLimit", "fsGroup", "gracePeriodSeconds", "hostUsers",
         "immutable", "leaseDurationSeconds", "leaseTransitions", "maxFailedIndexes", "maxSurge", "maxUnavailable",
         "minAvailable", "minReplicas", "mode", "optional", "orphanDependents", "parallelism", "partition", "priority",

@@ -148,7 +148,9 @@ STRATEGIES: dict[str, Strategy] = {
         spec_fields=("webhooks",),
     ),
     scheme.PODDISRUPTIONBUDGETS.storage_key: Strategy(
-        prepare_create=object_defaulting.drop_status, validate=disruption.validate_budget
+        default=object_defaulting.default_budget,
+        prepare_create=object_defaulting.drop_status,
+        validate=disruption.validate_budget,
     ),
     scheme.CONTROLLERREVISIONS.storage_key: Strategy(
         validate=workload_validation.validate_revision,

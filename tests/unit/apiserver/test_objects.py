@@ -344,3 +344,25 @@ async def test_what_only_the_server_sets_cannot_be_changed(api: Api) -> None:
     )
     made["metadata"] = {"name": "c"}
     await api.ok("PUT", f"{CONFIGMAPS}/c", made)
+
+
+async def test_counts_of_nothing_are_told(api: Api) -> None:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "a:1"}]}}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+    apps = "/apis/apps/v1/namespaces/default"
+    made = {"metadata": {"name": "x"}, "spec": {"serviceName": "x", **spec}}
+    assert (await api.ok("POST", f"{apps}/statefulsets", made))["status"] == {"availableReplicas": 0, "replicas": 0}
+    status = {"availableReplicas": 0, "replicas": 2}
+    written = await api.ok(
+        "PATCH", f"{apps}/statefulsets/x/status", {"status": status}, content_type="application/merge-patch+json"
+    )
+    assert written["status"] == status
+    made["spec"] = spec
+    assert (await api.ok("POST", f"{apps}/replicasets", made))["status"] == {"replicas": 0}
+    assert (await api.ok("POST", f"{apps}/daemonsets", made))["status"] == {
+        "currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0,
+    }  # fmt: skip
+    budget = {"metadata": {"name": "x"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"a": "b"}}}}
+    assert (await api.ok("POST", "/apis/policy/v1/namespaces/default/poddisruptionbudgets", budget))["status"] == {
+        "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0,
+    }  # fmt: skip
