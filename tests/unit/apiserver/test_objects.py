@@ -281,6 +281,9 @@ async def test_scale_is_a_view_of_replicas(api: Api) -> None:
     stored = await api.ok("GET", f"{deployments}/d")
     assert stored["spec"]["replicas"] == 3
     assert stored["metadata"]["generation"] == 2
+    table = await api.ok("GET", f"{deployments}/d/scale", accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+    assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
+    assert table["rows"][0]["cells"][:3] == ["d", 3, 0]
     negative = {**scale, "spec": {"replicas": -1}}
     assert (await api.refused("PUT", f"{deployments}/d/scale", negative))["reason"] == "Invalid"
 
