@@ -30,7 +30,7 @@ from pullet.apiserver.reviews import Reviews
 from pullet.apiserver.routing import Query, RequestInfo, parse_request
 from pullet.apiserver.subresources import Subresources
 from pullet.apiserver.version import version_info
-from pullet.apiserver.warning_headers import warning_headers
+from pullet.apiserver.warning_headers import deprecations, warning_headers
 from pullet.base.errors import PulletError
 from pullet.kit.clock import Clock
 from pullet.kube.field_error import invalid, too_long
@@ -130,7 +130,7 @@ class Application:
             self._metrics.inflight -= 1
         seconds = self._clock.monotonic() - began
         self._metrics.observe(info, response.status_code, seconds, dry_run=context.dry_run)
-        for value in warning_headers(context.warnings):
+        for value in warning_headers([*deprecations(info), *context.warnings]):
             response.headers.append("Warning", value)
         return response
 

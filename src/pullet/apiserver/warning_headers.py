@@ -8,10 +8,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from pullet.apiserver.routing import RequestInfo
+from pullet.kube import scheme
+
 _MAX_ALL = 4096  # characters
 _MAX_ONE = 256  # characters, once they are too many together
 _MAX_HEADERS = 90  # Python's http.client reads no answer with more than a hundred headers of all kinds
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+_DEPRECATED = {
+    scheme.ENDPOINTS: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
+}
+
+
+def deprecations(info: RequestInfo) -> list[str]:
+    """What a request is warned of for the kind it asks for alone."""
+    text = _DEPRECATED.get(info.resource)
+    return [text] if text else []
 
 
 def warning_headers(texts: Iterable[str]) -> list[str]:

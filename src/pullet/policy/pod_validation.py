@@ -235,8 +235,9 @@ def _validate_volume_source(volume: Mapping[str, Any], path: str, *, is_template
 def validate_pod_update(new: JsonObject, old: JsonObject) -> list[FieldError]:
     """What may change in a pod that exists: images, and a few fields in one direction."""
     spec, before = dict(new.get("spec") or {}), dict(old.get("spec") or {})
-    for each in (spec, before):
-        each["ephemeralContainers"] = each.get("ephemeralContainers") or []  # none is none
+    if (spec.get("ephemeralContainers") or []) == (before.get("ephemeralContainers") or []):
+        for each in (spec, before):
+            each.pop("ephemeralContainers", None)
     errors: list[FieldError] = []
     for field in ("containers", "initContainers"):
         mine, theirs = spec.get(field) or [], before.get(field) or []

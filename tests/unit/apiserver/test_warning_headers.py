@@ -28,3 +28,11 @@ async def test_a_body_of_nonsense_is_answered_with_headers_that_can_be_read(api:
     assert len(response.headers.raw) < 100
     refused = await api.refused("POST", "/api/v1/namespaces/default/configmaps?fieldValidation=Strict", body)
     assert refused["message"].count("unknown field") == 100
+
+
+async def test_a_kind_on_its_way_out_is_told_with_each_answer(api: Api) -> None:
+    endpoints = await api.http.get("/api/v1/namespaces/default/endpoints")
+    assert endpoints.headers["warning"] == (
+        '299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"'
+    )
+    assert "warning" not in (await api.http.get("/api/v1/namespaces/default/services")).headers
