@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -119,4 +120,10 @@ async def test_ports_in_the_channels_of_one_websocket(api: NodeAddress, protocol
     assert said[0].endswith(b"hello\n")
     assert said[1] == b"\x50\x00"
     assert said[2] == b"\x09\x00"
-    assert said[3].startswith(b"\x09\x00error forwarding port 9 to pod web, uid : failed to connect to localhost:9 ")
+    assert re.fullmatch(
+        rb"\x09\x00error forwarding port 9 to pod (\w{64}), uid : "
+        rb'failed to execute portforward in network namespace "/\S+/net": failed to connect to localhost:9 '
+        rb'inside namespace "\1", IPv4: dial tcp4 127\.0\.0\.1:9: connect: connection refused '
+        rb"IPv6 dial tcp6 \[::1\]:9: connect: connection refused ",
+        said[3],
+    ), said[3]

@@ -6,7 +6,7 @@ from tests.integration.workload_bodies import template, workload
 
 from pullet.base.jsonvalue import JsonObject
 from pullet.kube.meta import name_of
-from pullet.kube.scheme import CONTROLLERREVISIONS, DAEMONSETS, JOBS, STATEFULSETS
+from pullet.kube.scheme import CONTROLLERREVISIONS, DAEMONSETS, JOBS, PODS, STATEFULSETS
 from pullet.testing.control_plane import ControlPlane
 
 
@@ -151,3 +151,15 @@ async def test_a_stateful_set_grows_in_order_and_updates_backwards(cluster: Cont
         return told if len(told) == 3 else None
 
     assert [text.split()[3] for text in await cluster.until("the events", is_told)] == ["web-2", "web-1", "web-0"]
+
+
+async def test_a_pod_made_while_its_job_went_is_let_go(cluster: ControlPlane) -> None:
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "gone", "uid": "no-more", "controller": True}
+    meta = {"name": "late", "ownerReferences": [owner], "finalizers": ["batch.kubernetes.io/job-tracking"]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [{"name": "c", "image": "a:1"}]}}
+    await cluster.client.create(PODS, "default", pod)
+
+    async def is_gone() -> bool:
+        return not await cluster.pods()
+
+    await cluster.until("the pod to be gone", is_gone)

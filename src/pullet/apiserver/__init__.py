@@ -1,7 +1,8 @@
 """The Kubernetes API server: a generic registry of resources over SQLite, as stock kubectl expects it.
 
 Modules, in reading order:
-the whole: server (start, stop, certificates, kubeconfigs), settings, app (dispatch, errors), http_protocol, bootstrap;
+the whole: server (start, stop, certificates, kubeconfigs), settings, app (dispatch, errors), http_protocol, bootstrap,
+kubernetes_service;
 a request: routing, request_context, authentication, impersonation, authorization, node_authorizer, node_restriction,
 service_account_tokens, certificates;
 bodies: decoding (JSON, YAML, schema), protobuf, schemas (the built data file), patching, server_side_apply,
@@ -12,7 +13,7 @@ objects: records, storage, watch_cache, strategies (what each kind does of its o
 list_options, reading, watching, rest (the verbs over HTTP), list_encoding, views (a kind under a second group);
 admission: admission_request, admission_chain, webhooks (who is called, what answers do), webhook_client;
 answers: representation, tables, printing, pod_printer, resource_printers, inert_printers, discovery, openapi,
-openapi_paths, gnostic, version, metrics;
+openapi_paths, gnostic, version, metrics, warning_headers;
 beside the verbs: subresources, scaling, evictions, reviews, node_proxy, node_client, stream_proxy (logs, exec, attach
 of a node).
 streams: upgrade (a connection taken over from HTTP), spdy (framing), spdy_session, spdy_streams, spdy_proxy (what old

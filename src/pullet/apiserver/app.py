@@ -6,7 +6,6 @@ The only place of this package that catches every exception: what is no ApiError
 from __future__ import annotations
 
 import logging
-import re
 import sqlite3
 from contextlib import suppress
 
@@ -32,6 +31,7 @@ from pullet.apiserver.routing import Query, RequestInfo, parse_request
 from pullet.apiserver.served_resources import ServedResources
 from pullet.apiserver.subresources import Subresources
 from pullet.apiserver.version import version_info
+from pullet.apiserver.warning_headers import deprecations, warning_headers
 from pullet.base.errors import PulletError
 from pullet.kit.clock import Clock
 from pullet.kube.field_error import invalid, too_long
@@ -41,7 +41,6 @@ log = logging.getLogger(__name__)
 _JSON = "application/json"
 _MAX_MANAGER = 128
 _OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "DELETE": "DeleteOptions"}
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Application:
@@ -135,8 +134,8 @@ class Application:
             self._metrics.inflight -= 1
         seconds = self._clock.monotonic() - began
         self._metrics.observe(info, response.status_code, seconds, dry_run=context.dry_run)
-        for text in dict.fromkeys(context.warnings):
-            response.headers.append("Warning", _warning(text))
+        for value in warning_headers([*deprecations(info), *context.warnings]):
+            response.headers.append("Warning", value)
         return response
 
     def _authorize(self, user: User, info: RequestInfo) -> None:
@@ -228,12 +227,6 @@ class Application:
 def _health(name: str) -> str:
     """What a server that answers at all can say of itself, check by check."""
     return f"[+]ping ok\n[+]log ok\n{name} check passed\n"
-
-
-def _warning(text: str) -> str:
-    """A Warning header's value: UTF-8 as Go sends it, in the latin-1 that headers are kept in here."""
-    escaped = _CONTROL.sub(" ", text).replace("\\", "\\\\").replace('"', '\\"')
-    return f'299 - "{escaped}"'.encode(errors="replace").decode("latin-1")
 
 
 def _context(request: Request, query: Query, user: User) -> RequestContext:

@@ -35,8 +35,8 @@ _DEEP_YAML = re.compile(rb"[\[{]")
 KEEPS_ZERO = frozenset(
     {
         "activeDeadlineSeconds", "allocateLoadBalancerNodePorts", "allowPrivilegeEscalation", "allowVolumeExpansion",
-        "automountServiceAccountToken", "backoffLimit", "backoffLimitPerIndex", "blockOwnerDeletion", "completions",
-        "controller", "defaultMode", "deletionGracePeriodSeconds", "enableServiceLinks", "exitCode",
+        "automountServiceAccountToken", "backoffLimit", "backoffLimitPerIndex", "blockOwnerDeletion", "collisionCount",
+        "completions", "controller", "defaultMode", "deletionGracePeriodSeconds", "enableServiceLinks", "exitCode",
         "expirationSeconds", "failed", "failedJobsHistoryLimit", "fsGroup", "gracePeriodSeconds", "hostUsers",
         "immutable", "leaseDurationSeconds", "leaseTransitions", "maxFailedIndexes", "maxItems", "maxLength",
         "maxProperties", "maxSurge", "maxUnavailable", "maximum", "minAvailable", "minItems", "minLength",
@@ -58,6 +58,8 @@ _GO_TYPES = {
     "dnsPolicy": "v1.DNSPolicy", "protocol": "v1.Protocol", "terminationMessagePolicy": "v1.TerminationMessagePolicy",
     "phase": "v1.PodPhase", "effect": "v1.TaintEffect", "finalizers": "v1.FinalizerName",
 }  # fmt: skip
+
+_MAX_STRICT_ERRORS = 100  # as sigs.k8s.io/json, which stops collecting there
 
 
 @dataclass(slots=True)
@@ -82,6 +84,7 @@ class Decoded:
             return []
         texts = [f"duplicate field {quote(path)}" for path in self.duplicate_fields]
         texts += [f"unknown field {quote(path)}" for path in self.unknown_fields]
+        texts = texts[:_MAX_STRICT_ERRORS]
         if not texts:
             return []
         if field_validation == "Strict":

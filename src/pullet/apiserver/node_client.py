@@ -189,6 +189,7 @@ class NodeSocket:
         self._is_ended = False
         self.subprotocol = ""
         self.close_reason = ""
+        self.failure = ""  # of a port: in full, where a close reason would be too short
 
     @classmethod
     async def open(cls, address: NodeAddress, target: str, subprotocols: Sequence[str]) -> NodeSocket:
@@ -262,9 +263,10 @@ class NodeSocket:
 
     def _take(self, event: Event) -> None:
         match event:
-            case BytesMessage() | TextMessage():
-                data = event.data.encode() if isinstance(event.data, str) else bytes(event.data)
-                self._partial += data
+            case TextMessage():
+                self.failure += event.data
+            case BytesMessage():
+                self._partial += event.data
                 if event.message_finished:
                     self._ready.append(bytes(self._partial))
                     self._partial.clear()

@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pullet.apiserver.node_client import NodeRefusedError, NodeSocket, NodeUnreachableError
 from pullet.apiserver.routing import Query
-from pullet.apiserver.spdy_streams import PortOpener
+from pullet.apiserver.spdy_streams import PortOpener, refusal_text
 from pullet.kit.tasks import one_error
 from pullet.kube.status import BadRequestError
 
@@ -78,13 +78,12 @@ async def _forward(
     try:
         node = await open_port(port)
     except (NodeUnreachableError, NodeRefusedError) as failure:
-        await send(2 * number + 1, f"error forwarding port {port} to pod {pod_name}, uid : {failure}".encode())
+        await send(2 * number + 1, refusal_text(str(port), pod_name, str(failure)).encode())
         return
     try:
         await _join(node, queue, lambda data: send(2 * number, data))
-        if node.close_reason:
-            text = f"error forwarding port {port} to pod {pod_name}, uid : {node.close_reason}"
-            await send(2 * number + 1, text.encode())
+        if node.failure:
+            await send(2 * number + 1, node.failure.encode())
     finally:
         await node.close()
 

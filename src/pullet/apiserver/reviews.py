@@ -9,9 +9,10 @@ from pullet.apiserver.service_account_tokens import ServiceAccountTokens
 from pullet.base.jsonvalue import JsonObject
 from pullet.kit.clock import Clock
 from pullet.kube import scheme
+from pullet.kube.field_error import invalid
 from pullet.kube.meta import format_time
 from pullet.kube.scheme import Resource
-from pullet.kube.status import BadRequestError, MethodNotAllowedError
+from pullet.kube.status import BadRequestError, InvalidError, MethodNotAllowedError
 
 
 class Reviews:
@@ -24,10 +25,11 @@ class Reviews:
 
     def answer(self, resource: Resource, namespace: str, review: JsonObject, context: RequestContext) -> JsonObject:
         """The review with its status."""
-        spec = review.get("spec") or {}
+        review["spec"] = spec = review.get("spec") or {}
         review.setdefault("metadata", {})["creationTimestamp"] = None
         match resource:
             case scheme.SELFSUBJECTREVIEWS:
+                del review["spec"]
                 review["metadata"]["creationTimestamp"] = format_time(self._clock.now())
                 review["status"] = {"userInfo": context.user.to_info()}
             case scheme.SELFSUBJECTACCESSREVIEWS:
@@ -35,6 +37,9 @@ class Reviews:
             case scheme.SUBJECTACCESSREVIEWS | scheme.LOCALSUBJECTACCESSREVIEWS:
                 if resource is scheme.LOCALSUBJECTACCESSREVIEWS:
                     spec.setdefault("resourceAttributes", {})["namespace"] = namespace
+                if not (spec.get("user") or spec.get("groups")):
+                    text = "at least one of user or group must be specified"
+                    raise InvalidError.on(resource.group, resource.kind, "", [invalid("spec.user", "", text)])
                 user = User(name=spec.get("user") or "", groups=tuple(spec.get("groups") or ()))
                 review["status"] = self._access(user, spec)
             case scheme.SELFSUBJECTRULESREVIEWS:
@@ -42,6 +47,8 @@ class Reviews:
                     raise BadRequestError("no namespace on request")
                 review["status"] = rules_of(context.user, spec["namespace"])
             case scheme.TOKENREVIEWS:
+                if not spec.get("token"):
+                    raise BadRequestError("token is required for TokenReview in authentication")
                 review["status"] = self._token(spec)
             case _:
                 raise MethodNotAllowedError.on(resource, "create")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
+from pullet.apiserver.printing import AGE, NAME, Column, age_of
 from pullet.base.jsonvalue import JsonObject
 from pullet.kube.custom_kind import ScalePaths
 from pullet.kube.field_error import invalid
@@ -13,6 +15,18 @@ from pullet.kube.resource import Resource
 from pullet.kube.status import InvalidError
 
 SCALE_VERSION = "autoscaling/v1"
+SCALE = Resource(group="autoscaling", version="v1", plural="scales", singular="scale", kind="Scale", namespaced=True)
+SCALE_COLUMNS = (
+    NAME,
+    Column("Desired", "integer", description="replicas is the desired number of instances for the scaled object."),
+    Column("Available", "integer", description="replicas is the actual number of observed instances of the object."),
+    AGE,
+)
+
+
+def scale_cells(scale: JsonObject, now: datetime) -> list[Any]:
+    """A row of the table of Scales."""
+    return [name_of(scale), scale["spec"].get("replicas", 0), scale["status"].get("replicas", 0), age_of(scale, now)]
 
 
 def scale_paths(resource: Resource) -> ScalePaths | None:

@@ -32,6 +32,11 @@ from pullet.apiserver.definition_keeper import DefinitionKeeper
 from pullet.apiserver.discovery import Discovery
 from pullet.apiserver.evictions import Evictions
 from pullet.apiserver.http_protocol import ApiHttpProtocol
+from pullet.apiserver.kubernetes_service import (
+    RECONCILE_SECONDS,
+    advertised_addresses,
+    ensure_kubernetes_service,
+)
 from pullet.apiserver.managed_fields import FieldOwnership
 from pullet.apiserver.metrics import ApiMetrics
 from pullet.apiserver.node_authorizer import Authorizer
@@ -140,6 +145,7 @@ class ApiServer:
             raise
         try:
             await ensure_namespaces(self._storage, self._clock)
+            await self._ensure_service()
             self._wire()
             await self._listen()
         except BaseException:
@@ -163,6 +169,7 @@ class ApiServer:
             group.create_task(self._watches.run(), name="apiserver/watches")
             group.create_task(self._sweep_events(), name="apiserver/events")
             group.create_task(self._keep_definitions(), name="apiserver/definitions")
+            group.create_task(self._keep_service(), name="apiserver/service")
 
     async def _keep_definitions(self) -> None:
         """A definition that the keeper stumbles over must not end the server."""
@@ -173,6 +180,16 @@ class ApiServer:
         while True:
             await self._clock.sleep(_EVENT_SWEEP_SECONDS)
             await expire_events(self._storage, self._clock, self._settings.event_ttl_seconds)
+
+    async def _keep_service(self) -> None:
+        while True:
+            await self._clock.sleep(RECONCILE_SECONDS)
+            await self._ensure_service()
+
+    async def _ensure_service(self) -> None:
+        bridges = [bridge.address for bridge in self._pod_bridges]
+        addresses = advertised_addresses(self._settings.bind_address, bridges, self._extra_hosts)
+        await ensure_kubernetes_service(self._storage, self._clock, addresses=addresses, port=self.port)
 
     def _prepare(self) -> None:
         """Everything that touches files."""

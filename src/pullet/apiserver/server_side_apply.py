@@ -73,7 +73,10 @@ class Applier:
                 f"the name of the object ({meta['name']}) does not match the name on the URL ({info.name})"
             )
         if resource.namespaced and meta.setdefault("namespace", info.namespace) != info.namespace:
-            raise BadRequestError("the namespace of the object does not match the namespace on the request")
+            raise BadRequestError(
+                f"the namespace of the object ({meta['namespace']}) does not match the namespace on the request "
+                f"({info.namespace})"
+            )
         return config
 
     async def _create(self, info: RequestInfo, context: RequestContext, config: JsonObject) -> Record:

@@ -26,6 +26,11 @@ _STREAM_SECONDS: Final = 30
 PortOpener: TypeAlias = Callable[[int], Awaitable[NodeSocket]]
 
 
+def refusal_text(port: str, pod_name: str, problem: str) -> str:
+    """Why a port could not be forwarded, where the node was not reached; else it says so itself."""
+    return f"error forwarding port {port} to pod {pod_name}, uid : {problem}"
+
+
 async def serve_port_forward(session: SpdySession, open_port: PortOpener, pod_name: str) -> None:
     """Forward connections as the client opens pairs of streams, until it goes."""
     with one_error():
@@ -46,14 +51,14 @@ async def _forward(
 ) -> None:
     text = data.headers.get("port", "")
     try:
-        problem = f'"{text}" is no port'
+        problem = refusal_text(text, pod_name, f'"{text}" is no port')
         if text.isdecimal() and 0 < int(text) < 65536:
             problem = await _join_port(data, await open_port(int(text)))
     except (NodeUnreachableError, NodeRefusedError) as failure:
-        problem = str(failure)
+        problem = refusal_text(text, pod_name, str(failure))
     try:
         if problem:
-            await error.write(f"error forwarding port {text} to pod {pod_name}, uid : {problem}".encode())
+            await error.write(problem.encode())
         await data.close()
         await error.close()
     finally:
@@ -85,7 +90,7 @@ async def _join_port(data: SpdyStream, node: NodeSocket) -> str:
                         await data.close()
                 for task in tasks:
                     task.cancel()
-        return node.close_reason
+        return node.failure
     finally:
         await node.close()
 

@@ -65,6 +65,7 @@ class Strategy:
     prepare_create: Default = _nothing  # what a new object may not bring along
     prepare_delete: Default = _nothing  # how an object shows that its end was asked for
     validate: Validate = _no_errors
+    validate_create: Validate = _no_errors  # what holds for a new object besides
     validate_update: ValidateUpdate = _no_update_errors  # (new, old)
     validate_whole: ValidateWhole = _no_whole_errors  # (new, old or None), at every write, of whatever part
     warnings: Callable[[JsonObject], list[str]] = lambda obj: []
@@ -85,6 +86,7 @@ STRATEGIES: dict[str, Strategy] = {
         default=pod_defaulting.default_pod,
         prepare_create=object_defaulting.prepare_pod,
         validate=pod_validation.validate_pod,
+        validate_create=pod_validation.validate_pod_create,
         validate_update=pod_validation.validate_pod_update,
         warnings=pod_validation.pod_warnings,
         returns_deleted=True,
@@ -171,9 +173,14 @@ STRATEGIES: dict[str, Strategy] = {
         returns_deleted=True,
     ),
     scheme.PODDISRUPTIONBUDGETS.storage_key: Strategy(
-        prepare_create=object_defaulting.drop_status, validate=disruption.validate_budget
+        default=object_defaulting.default_budget,
+        prepare_create=object_defaulting.drop_status,
+        validate=disruption.validate_budget,
     ),
-    scheme.CONTROLLERREVISIONS.storage_key: Strategy(name_problems=path_segment_problems),
+    scheme.CONTROLLERREVISIONS.storage_key: Strategy(
+        validate=workload_validation.validate_revision,
+        validate_update=workload_validation.validate_revision_update,
+    ),
     inert_kinds.PERSISTENTVOLUMECLAIMS.storage_key: Strategy(
         default=inert_defaulting.default_claim,
         prepare_create=object_defaulting.drop_status,

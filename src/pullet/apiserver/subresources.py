@@ -19,15 +19,17 @@ from pullet.apiserver.node_restriction import restrict_token
 from pullet.apiserver.patching import apply_patch, parse_patch, patch_type_of
 from pullet.apiserver.reading import Reader
 from pullet.apiserver.records import Record, encode_json
+from pullet.apiserver.representation import accepted_form
 from pullet.apiserver.request_context import RequestContext
 from pullet.apiserver.rest import RestHandler, check_kind
 from pullet.apiserver.routing import RequestInfo
-from pullet.apiserver.scaling import SCALE_VERSION, scale_of, scale_paths, set_scale
+from pullet.apiserver.scaling import SCALE, SCALE_VERSION, scale_of, scale_paths, set_scale
 from pullet.apiserver.schemas import Schemas
 from pullet.apiserver.service_account_tokens import ISSUER, ServiceAccountTokens
 from pullet.apiserver.settings import ApiServerSettings
 from pullet.apiserver.spdy_proxy import serve_port_forward_socket, spdy_response
 from pullet.apiserver.stream_proxy import chosen_protocol, proxy_channels
+from pullet.apiserver.tables import table_of
 from pullet.apiserver.views import view_of
 from pullet.apiserver.writing import Writer
 from pullet.base.jsonvalue import JsonObject
@@ -38,9 +40,6 @@ from pullet.kube.meta import format_time, is_deleting, uid_of
 from pullet.kube.status import BadRequestError, ConflictError, InternalApiError, InvalidError, MethodNotAllowedError
 
 _MIN_TOKEN_SECONDS = 600
-_SCALE = scheme.Resource(
-    group="autoscaling", version="v1", plural="scales", singular="scale", kind="Scale", namespaced=True
-)
 
 
 class Subresources:
@@ -133,14 +132,14 @@ class Subresources:
         paths = scale_paths(info.resource)
         if info.verb == "get":
             shown = view_of(info.resource, self._reader.get(info.resource, info.namespace, info.name).obj)
-            return _json(scale_of(shown, paths))
+            return _json(self._shown(scale_of(shown, paths), request, info))
         raw = await self._rest.read_body(request)
         content_type = request.headers.get("content-type", "")
         kind = patch_type_of(content_type) if info.verb == "patch" else None
         body: Any = parse_patch(kind, raw) if kind else parse_body(raw, content_type, self._schemas)
 
         def change(workload: JsonObject) -> JsonObject:
-            value = apply_patch(kind, scale_of(workload, paths), body, _SCALE, self._schemas) if kind else body
+            value = apply_patch(kind, scale_of(workload, paths), body, SCALE, self._schemas) if kind else body
             check_kind(value, SCALE_VERSION, "Scale")
             decoded = self._decoder.decode(value, "autoscaling", "v1", "Scale")
             return set_scale(workload, decoded.obj, paths)
@@ -149,6 +148,19 @@ class Subresources:
             info.resource, context, info.namespace, info.name, change, subresource="scale"
         )
         return _json(scale_of(record.obj, paths))
+
+    def _shown(self, scale: JsonObject, request: Request, info: RequestInfo) -> JsonObject:
+        form = accepted_form(request.headers.get("accept", ""))
+        if form.kind != "Table":
+            return scale
+        return table_of(
+            SCALE,
+            [scale],
+            now=self._clock.now(),
+            metadata={"resourceVersion": scale["metadata"]["resourceVersion"]},
+            include_object=info.query.get("includeObject") or "Metadata",
+            api_version=form.api_version,
+        )
 
     async def _body(
         self, request: Request, info: RequestInfo, context: RequestContext, kind: str, *versions: str

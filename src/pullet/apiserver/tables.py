@@ -16,6 +16,7 @@ from pullet.apiserver.inert_printers import INERT_PRINTERS
 from pullet.apiserver.pod_printer import POD_COLUMNS, pod_cells
 from pullet.apiserver.printing import AGE, NAME, Cells, Column, age_of
 from pullet.apiserver.resource_printers import PRINTERS
+from pullet.apiserver.scaling import SCALE, SCALE_COLUMNS, scale_cells
 from pullet.apiserver.views import view_of
 from pullet.base.jsonvalue import JsonObject
 from pullet.kube import scheme
@@ -37,6 +38,7 @@ def _plain_cells(obj: JsonObject, now: datetime) -> list[Any]:
 
 _PRINTERS: dict[str, Printer] = {
     scheme.PODS.storage_key: Printer(POD_COLUMNS, pod_cells),
+    SCALE.storage_key: Printer(SCALE_COLUMNS, scale_cells),
     **{key: Printer(columns, cells) for key, (columns, cells) in (PRINTERS | INERT_PRINTERS).items()},
 }
 

@@ -32,6 +32,7 @@ from pullet.kube.meta import NAME_SUFFIX_ALPHABET, format_time, generated_name, 
 from pullet.kube.scheme import Resource
 from pullet.kube.status import AlreadyExistsError, ConflictError, InvalidError, NotFoundError
 from pullet.policy.deletion import DeleteOptions, decide_grace, finalizers_for
+from pullet.policy.ephemeral_validation import validate_ephemeral_update
 from pullet.policy.object_validation import IMMUTABLE_TEXT, validate_metadata, validate_metadata_update
 
 _UPDATE_TRIES = 50
@@ -86,15 +87,9 @@ class Writer:
             obj["metadata"]["generation"] = 1
         strategy.default(obj)
         warnings = [*_inert_warnings(resource), *strategy.warnings(obj)]
-        self._check(
-            resource,
-            obj,
-            [
-                *validate_metadata(obj, resource.namespaced, strategy.name_problems),
-                *strategy.validate(obj),
-                *strategy.validate_whole(obj, None),
-            ],
-        )
+        errors = validate_metadata(obj, resource.namespaced, strategy.name_problems)
+        errors += [*strategy.validate(obj), *strategy.validate_create(obj), *strategy.validate_whole(obj, None)]
+        self._check(resource, obj, errors)
         await self._admission.validate(request.with_object(obj))
         context.warnings += warnings
         for _ in range(8):
@@ -165,8 +160,10 @@ class Writer:
         errors = [*stale, *validate_metadata_update(obj, old)]
         if subresource in ("", "ephemeralcontainers", "scale"):
             errors += strategy.validate(obj)
-        if subresource in ("", "ephemeralcontainers"):
+        if not subresource:
             errors += strategy.validate_update(obj, old)
+        elif subresource == "ephemeralcontainers":
+            errors += validate_ephemeral_update(obj, old)
         self._check(resource, obj, [*errors, *strategy.validate_whole(obj, old)])
         await self._admission.validate(request.with_object(obj))
         if not subresource:
@@ -232,8 +229,6 @@ class Writer:
                         obj["status"] = old["status"]
                 if resource is scheme.NAMESPACES:
                     obj["spec"] = old.get("spec", {})  # its finalizers change through /finalize alone
-                elif resource is scheme.PODS and isinstance(obj.get("spec"), dict):
-                    _keep_field(old["spec"], obj["spec"], "ephemeralContainers")
 
     async def delete(
         self,
@@ -316,12 +311,6 @@ class Writer:
 
 def _inert_warnings(resource: Resource) -> list[str]:
     return [f"{resource.kind} is stored, but does nothing here: {resource.inert}"] if resource.inert else []
-
-
-def _keep_field(old: JsonObject, new: JsonObject, name: str) -> None:
-    new.pop(name, None)
-    if name in old:
-        new[name] = old[name]
 
 
 # what a write of one part alone may change of the metadata; of custom resources it may not change any

@@ -5,13 +5,13 @@ Source: kubernetes pkg/controller/history/controller_history.go.
 
 from __future__ import annotations
 
-import copy
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pullet.base.jsonvalue import JsonObject
+from pullet.base.jsonvalue import JsonObject, canonical_json
 from pullet.controllers.informers import BY_CONTROLLER
 from pullet.controllers.templates import same_template, template_hash
 from pullet.kube.meta import labels_of, name_of, namespace_of, owner_reference, resource_version_of, uid_of
@@ -41,6 +41,12 @@ def template_of(revision: Mapping[str, Any]) -> JsonObject:
     template = dict(((revision.get("data") or {}).get("spec") or {}).get("template") or {})
     template.pop("$patch", None)
     return template
+
+
+def revision_data(template: Mapping[str, Any]) -> JsonObject:
+    """A patch back to the template; sorted, as kubectl compares its bytes to see what is to be undone."""
+    data: JsonObject = json.loads(canonical_json({"spec": {"template": {**template, "$patch": "replace"}}}))
+    return data
 
 
 def revisions_to_delete(history: History, in_use: set[str], limit: int) -> list[JsonObject]:
@@ -85,7 +91,7 @@ class RevisionHistory:
         self, owner: JsonObject, template: Mapping[str, Any], number: int, collision_count: int
     ) -> JsonObject:
         digest = template_hash(template, collision_count)
-        data = {"spec": {"template": {**copy.deepcopy(dict(template)), "$patch": "replace"}}}
+        data = revision_data(template)
         labels = dict((template.get("metadata") or {}).get("labels") or {}) | {REVISION_HASH_LABEL: digest}
         revision: JsonObject = {
             "apiVersion": "apps/v1",

@@ -75,6 +75,7 @@ class JobController:
     async def reconcile(self, key: Key) -> float | None:
         """One pass over one Job."""
         job = self._jobs.get(*key)
+        await self._release(self._left_behind(key, uid_of(job) if job else ""))
         if job is None or job["spec"].get("managedBy", _OURSELVES) != _OURSELVES:
             return None
         pods = self._pods.by_index(BY_CONTROLLER, uid_of(job))
@@ -172,6 +173,17 @@ class JobController:
         """Delete pods that are too many; without their finalizer they do not count as failed."""
         await self._release(pods)
         await self._control.delete_many(job, pods)
+
+    def _left_behind(self, key: Key, uid: str) -> list[JsonObject]:
+        """Pods of a Job of this name that is gone: made while it went, they are nobody's to count."""
+        return [
+            pod
+            for pod in self._pods.list(key[0])
+            if TRACKING_FINALIZER in (metadata(pod).get("finalizers") or ())
+            and (owner := controller_of(pod)) is not None
+            and (owner["kind"], owner["name"]) == ("Job", key[1])
+            and owner["uid"] != uid
+        ]
 
     async def _release(self, pods: Sequence[JsonObject]) -> None:
         for pod in pods:

@@ -346,7 +346,7 @@ class Containers:
         if started is not None:
             await self._adopt(container, started)
         elif ended is not None:
-            message = await self._threads.run(start_failure, self._runtime, directory)
+            message = await self._threads.run(start_failure, directory)
             await self._runtime.delete(record.id)
             await self._end(container, _start_error(message, ended.finished_at))
             container.released.set()

@@ -87,7 +87,7 @@ class Streaming:
                         [_pump_out(session.terminal.read, io.write_stdout)],
                         [_pump_in(io, session.terminal.write), _resize(io, session.terminal)],
                     )
-                else:
+                elif not tty:
                     await _run_pipes(session, io)
                 return await session.wait(self._threads)
         except ExecFailedError as error:
@@ -133,17 +133,22 @@ class Streaming:
         netns = self._files.sandbox(sandbox_id) / "ns" / "net"
         loop = asyncio.get_running_loop()
         refusals = []
-        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        ways = ((socket.AF_INET, "127.0.0.1", "tcp4 127.0.0.1"), (socket.AF_INET6, "::1", "tcp6 [::1]"))
+        for family, address, words in ways:
             connection = await self._threads.run(_socket_inside, netns, family)
             try:
                 await loop.sock_connect(connection, (address, port))
             except OSError as error:
                 connection.close()
-                refusals.append(f"{address}: {os.strerror(error.errno or 0).lower()}")
+                refusals.append(f"dial {words}:{port}: connect: {os.strerror(error.errno or 0).lower()}")
                 continue
             await on_connected(connection.detach())
             return
-        raise CriError(f"failed to connect to localhost:{port} inside the sandbox: {'; '.join(refusals)}")
+        where = netns if await self._threads.run(netns.exists) else "host"
+        raise CriError(
+            f'failed to execute portforward in network namespace "{where}": failed to connect to localhost:{port} '
+            f'inside namespace "{sandbox_id}", IPv4: {refusals[0]} IPv6 {refusals[1]} '
+        )
 
 
 async def _run_pipes(session: ExecSession, io: StreamIO) -> None:

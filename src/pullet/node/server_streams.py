@@ -142,7 +142,7 @@ async def _work(
 async def serve_port_forward(socket: WebSocket, runtime: InProcessStreaming, sandbox_id: str, port: int) -> None:
     """One TCP connection into the sandbox: bytes both ways until the pod ends it or the WebSocket goes.
 
-    An empty message says that its sender has no more bytes.
+    An empty message says that its sender has no more bytes, a text message why there is no connection.
     """
     offered = socket.scope.get("subprotocols", [])
     await socket.accept(subprotocol=PORT_FORWARD_PROTOCOL if PORT_FORWARD_PROTOCOL in offered else None)
@@ -152,11 +152,13 @@ async def serve_port_forward(socket: WebSocket, runtime: InProcessStreaming, san
 
     try:
         await runtime.port_forward(sandbox_id, port, connected)
-        code, text = 1000, ""
+        text = ""
     except CriError as error:
-        code, text = 1011, str(error)[:120]
+        text = f"error forwarding port {port} to pod {sandbox_id}, uid : {error}"
     with suppress(RuntimeError, WebSocketDisconnect):
-        await socket.close(code, text)
+        if text:
+            await socket.send_text(text)
+        await socket.close(1011 if text else 1000)
 
 
 async def _relay(socket: WebSocket, descriptor: int) -> None:

@@ -16,6 +16,7 @@ import signal
 import socket
 import struct
 import termios
+import tty
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from pullet.ociruntime.errors import ExecFailedError
 from pullet.ociruntime.runtime import ENVIRONMENT, OciRuntime, last_message, name_missing_executable
 
 _CHUNK_BYTES = 1 << 16
+_WITH_TERMINAL = ("/usr/bin/setsid", "--ctty")  # so that it hears of the window's size
 _REAP_SECONDS = 2.0  # killed first, the runtime would leave a zombie that holds up the end of the whole container
 
 
@@ -84,7 +86,7 @@ async def _wait_writable(descriptor: int) -> None:
 
 @dataclass(slots=True, kw_only=True)
 class ExecSession:
-    """One process under way. With a terminal, `process` has no pipes and `terminal` is set."""
+    """One process under way. With a terminal, `process` has no pipes, and `terminal` is set if it came into being."""
 
     process: asyncio.subprocess.Process
     terminal: Terminal | None
@@ -136,11 +138,16 @@ async def open_exec(
     files = directory / f"exec-{secrets.token_hex(8)}"
     await threads.run(_prepare, directory, files, command, has_terminal)
     console: socket.socket | None = None
-    holder = -1
+    terminal: Terminal | None = None
+    holder = far_end = -1
     session: ExecSession | None = None
     try:
         options = ["--pid-file", str(files / "pid"), "--process", str(files / "process.json")]
-        if has_terminal:
+        prefix: Sequence[str] = ()
+        if has_terminal and not runtime.sends_terminals:
+            terminal, far_end = _open_terminal()
+            prefix = _WITH_TERMINAL
+        elif has_terminal:
             # Named through a descriptor: the path may be longer than a socket address can be.
             holder = os.open(files, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             address = f"/proc/{os.getpid()}/fd/{holder}/console"
@@ -151,29 +158,43 @@ async def open_exec(
             options += ["--console-socket", address]
         pipe = asyncio.subprocess.PIPE
         nothing = asyncio.subprocess.DEVNULL
+        own = far_end if far_end >= 0 else nothing
         process = await asyncio.create_subprocess_exec(
+            *prefix,
             *runtime.command("exec", *options, container_id, log=files / "log"),
-            stdin=pipe if has_stdin and not has_terminal else nothing,
-            stdout=nothing if has_terminal else pipe,
-            stderr=nothing if has_terminal else pipe,
+            stdin=pipe if has_stdin and not has_terminal else own,
+            stdout=own if has_terminal else pipe,
+            stderr=own if has_terminal else pipe,
             env=ENVIRONMENT,
-            start_new_session=True,
+            start_new_session=not prefix,
         )
-        session = ExecSession(process=process, terminal=None, _files=files)
+        session = ExecSession(process=process, terminal=terminal, _files=files)
+        if far_end >= 0:
+            os.close(far_end)  # the runtime holds it: its end is the terminal's
+            far_end = -1
         if console is not None:
             session.terminal = await _receive_terminal(console, process)
         yield session
     finally:
         if console is not None:
             console.close()
-        if holder >= 0:
-            os.close(holder)
+        for descriptor in (holder, far_end):
+            if descriptor >= 0:
+                os.close(descriptor)
         if session is not None:
             if session.process.returncode is None:
                 await session.kill(threads)
-            if session.terminal is not None:
-                session.terminal.close()
+            terminal = session.terminal
+        if terminal is not None:
+            terminal.close()
         await threads.run(_remove, files)
+
+
+def _open_terminal() -> tuple[Terminal, int]:
+    """A terminal of ours and its far end, which passes on what is typed and says nothing itself."""
+    near, far = os.openpty()
+    tty.setraw(far)
+    return Terminal(near), far
 
 
 async def _receive_terminal(console: socket.socket, process: asyncio.subprocess.Process) -> Terminal | None:

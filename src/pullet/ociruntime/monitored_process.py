@@ -102,7 +102,7 @@ async def start_monitored(
     if words and words[0] == "started":
         return Started(int(words[1]), int(words[2]))
     if words and words[0] == "failed":
-        raise StartFailedError(await threads.run(start_failure, runtime, directory))
+        raise StartFailedError(await threads.run(start_failure, directory))
     raise OciRuntimeError(f"the monitor of container {container_id} died at start: {result.stderr_tail}")
 
 
@@ -120,13 +120,13 @@ def _lock(directory: Path) -> int:
     return descriptor
 
 
-def start_failure(runtime: OciRuntime, directory: Path) -> str:
+def start_failure(directory: Path) -> str:
     """Why the OCI runtime could not run it: from its log, or its output where it failed before it had one. Blocking."""
     said = b""
     for name in (RUNTIME_OUTPUT, RUNTIME_LOG):  # the last message counts
         with suppress(OSError):
             said += (directory / name).read_bytes() + b"\n"
-    return explain_start_failure(runtime.name, said)
+    return explain_start_failure(said)
 
 
 def has_monitor(directory: Path) -> bool:

@@ -44,6 +44,11 @@ class OciRuntime:
     cgroup_mode: CgroupMode
     prefix: tuple[str, ...] = ()
 
+    @property
+    def sends_terminals(self) -> bool:
+        """Whether an `exec` that waits for its process hands its terminal over; runc does so only when it leaves."""
+        return self.name == "crun"
+
     def command(self, *arguments: str, log: Path | None = None) -> list[str]:
         """The whole argv of one call; `log` is where it writes its messages as JSON lines."""
         argv = [*self.prefix, self.path, "--root", str(self.state_directory)]
@@ -118,10 +123,13 @@ def last_message(log: bytes) -> str:
     return message or "no message"
 
 
-def explain_start_failure(runtime: str, log: bytes) -> str:
-    """Why a command could not be run, in the words of containerd and runc where they are well known."""
-    message = name_missing_executable(last_message(log))
-    return f"failed to create container task: OCI runtime create failed: {runtime}: {message}"
+def explain_start_failure(log: bytes) -> str:
+    """Why a command could not be run, in containerd's frame around the runtime's own words."""
+    # It says `runc create failed` of a container that is made first and started then, as containerd does.
+    message = re.sub("^runc run failed: ", "runc create failed: ", last_message(log))
+    return (
+        f"failed to create containerd task: failed to create shim task: OCI runtime create failed: {message}: unknown"
+    )
 
 
 def name_missing_executable(message: str) -> str:

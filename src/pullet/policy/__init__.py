@@ -9,7 +9,8 @@ the pod's life: runtime_status (what the runtime says), container_actions, resta
 container_state, pod_phase, pod_status, terminated_status, qos;
 events: event_correlation;
 objects at the API: admission, object_defaulting, pod_defaulting, object_validation, pod_validation,
-container_validation, placement_validation, pod_settings_validation, workload_validation, service_validation,
+container_validation, ephemeral_validation, placement_validation, pod_settings_validation, workload_validation,
+service_validation,
 inert_defaulting, inert_validation (kinds that nothing acts on), pod_references, deletion, namespace_conditions,
 disruption (budgets and evictions);
 custom resources: definition_defaulting, definition_validation, definition_schema (rules on their schemas),

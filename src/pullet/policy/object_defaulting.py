@@ -6,6 +6,7 @@ Source: kubernetes pkg/apis/{core,apps,batch,admissionregistration}/v1/defaults.
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -27,6 +28,28 @@ def end_namespace(namespace: JsonObject) -> None:
 def drop_status(obj: JsonObject) -> None:
     """A new object has no status yet."""
     obj["status"] = {}
+
+
+def default_counts(*names: str) -> Callable[[JsonObject], None]:
+    """A default for counts in a status that Go writes though they are 0."""
+
+    def default(obj: JsonObject) -> None:
+        status = obj.get("status")
+        if not isinstance(status, dict):
+            status = obj["status"] = {}
+        for name in names:
+            if not status.get(name):
+                status[name] = 0
+
+    return default
+
+
+_daemonset_counts = default_counts(
+    "currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady"
+)
+_replicaset_counts = default_counts("replicas")
+_statefulset_counts = default_counts("availableReplicas", "replicas")
+default_budget = default_counts("currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods")
 
 
 def prepare_pod(pod: JsonObject) -> None:
@@ -137,12 +160,14 @@ def default_deployment(deployment: JsonObject) -> None:
 
 def default_replicaset(replicaset: JsonObject) -> None:
     """Replicas, template."""
+    _replicaset_counts(replicaset)
     _spec(replicaset).setdefault("replicas", 1)
     _default_workload(replicaset)
 
 
 def default_daemonset(daemonset: JsonObject) -> None:
     """Update strategy, history, template."""
+    _daemonset_counts(daemonset)
     spec = _spec(daemonset)
     strategy = spec.setdefault("updateStrategy", {})
     if not strategy.get("type"):
@@ -157,6 +182,7 @@ def default_daemonset(daemonset: JsonObject) -> None:
 
 def default_statefulset(statefulset: JsonObject) -> None:
     """Replicas, order, update strategy, history, template."""
+    _statefulset_counts(statefulset)
     spec = _spec(statefulset)
     spec.setdefault("replicas", 1)
     if not spec.get("podManagementPolicy"):

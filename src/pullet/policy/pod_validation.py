@@ -1,19 +1,19 @@
 """Rules on pods and pod templates, in the API server's words and order.
 
-Source: kubernetes pkg/apis/core/validation/validation.go (ValidatePodSpec, ValidatePodUpdate), pkg/api/pod/warnings.go.
+Source: kubernetes pkg/apis/core/validation/validation.go (ValidatePodSpec, ValidatePodCreate, ValidatePodUpdate),
+pkg/api/pod/warnings.go.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
-from pullet.kube.field_error import FieldError, duplicate, forbidden, invalid, not_supported, quote, required
+from pullet.kube.field_error import FieldError, duplicate, forbidden, invalid, not_supported, required
 from pullet.kube.meta import dns_label_problems, dns_subdomain_problems
 from pullet.policy.container_validation import PULL_POLICIES, validate_container
+from pullet.policy.ephemeral_validation import difference, validate_ephemeral_container
 from pullet.policy.placement_validation import validate_placement
 from pullet.policy.pod_settings_validation import (
     validate_dns,
@@ -44,9 +44,24 @@ def validate_pod(pod: JsonObject) -> list[FieldError]:
     return validate_pod_spec(pod.get("spec") or {}, "spec", is_template=False)
 
 
+def validate_pod_create(pod: JsonObject) -> list[FieldError]:
+    """Rules on a new pod, beyond those on every pod."""
+    spec = pod.get("spec") or {}
+    errors = []
+    if spec.get("ephemeralContainers"):
+        errors.append(forbidden("spec.ephemeralContainers", "cannot be set on create"))
+    if spec.get("nodeName") and spec.get("schedulingGates"):
+        errors.append(forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared"))
+    return errors
+
+
 def validate_pod_template(template: JsonObject, path: str) -> list[FieldError]:
     """Rules on the template of a workload."""
-    return validate_pod_spec(template.get("spec") or {}, f"{path}.spec", is_template=True)
+    spec = template.get("spec") or {}
+    errors = validate_pod_spec(spec, f"{path}.spec", is_template=True)
+    if spec.get("ephemeralContainers"):
+        errors.append(forbidden(f"{path}.spec.ephemeralContainers", "ephemeral containers not allowed in pod template"))
+    return errors
 
 
 def validate_pod_spec(spec: Mapping[str, Any], path: str, *, is_template: bool) -> list[FieldError]:
@@ -69,12 +84,14 @@ def validate_pod_spec(spec: Mapping[str, Any], path: str, *, is_template: bool) 
                 errors.append(duplicate(f"{here}.name", name))
             seen.add(name)
             errors += _host_ports(container, here, ports) if field == "containers" else []
+    others = frozenset(seen)
     for index, container in enumerate(spec.get("ephemeralContainers") or ()):
         here = f"{path}.ephemeralContainers[{index}]"
         errors += validate_container(container, here, volumes=volumes, is_template=is_template)
         if container.get("name") in seen:
             errors.append(duplicate(f"{here}.name", container.get("name")))
         seen.add(container.get("name"))
+        errors += validate_ephemeral_container(container, here, others)
     return errors + _validate_rest(spec, path)
 
 
@@ -218,6 +235,9 @@ def _validate_volume_source(volume: Mapping[str, Any], path: str, *, is_template
 def validate_pod_update(new: JsonObject, old: JsonObject) -> list[FieldError]:
     """What may change in a pod that exists: images, and a few fields in one direction."""
     spec, before = dict(new.get("spec") or {}), dict(old.get("spec") or {})
+    if (spec.get("ephemeralContainers") or []) == (before.get("ephemeralContainers") or []):
+        for each in (spec, before):
+            each.pop("ephemeralContainers", None)
     errors: list[FieldError] = []
     for field in ("containers", "initContainers"):
         mine, theirs = spec.get(field) or [], before.get(field) or []
@@ -239,30 +259,9 @@ def validate_pod_update(new: JsonObject, old: JsonObject) -> list[FieldError]:
     gates, had_gates = spec.get("schedulingGates") or [], before.get("schedulingGates") or []
     if all(gate in had_gates for gate in gates):
         _same(spec, before, "schedulingGates")
-    errors += _validate_ephemeral_update(spec.pop("ephemeralContainers", []), before.pop("ephemeralContainers", []))
     if spec != before:
-        errors.append(forbidden("spec", f"{UPDATE_TEXT}\n{_difference(before, spec)}"))
+        errors.append(forbidden("spec", f"{UPDATE_TEXT}\n{difference(before, spec)}"))
     return errors
-
-
-def _validate_ephemeral_update(new: Sequence[JsonObject], old: Sequence[JsonObject]) -> list[FieldError]:
-    """Ephemeral containers are added, never changed or taken away."""
-    names = {container.get("name"): container for container in new}
-    for container in old:
-        name = container.get("name")
-        if name not in names:
-            return [
-                forbidden(
-                    "spec.ephemeralContainers", f"existing ephemeral containers {quote(str(name))} may not be removed"
-                )
-            ]
-        if names[name] != container:
-            return [
-                forbidden(
-                    "spec.ephemeralContainers", f"existing ephemeral containers {quote(str(name))} may not be changed"
-                )
-            ]
-    return []
 
 
 _PLURAL = {"containers": "containers", "initContainers": "init containers"}
@@ -273,11 +272,6 @@ def _same(spec: dict[str, Any], before: Mapping[str, Any], field: str) -> None:
         spec[field] = before[field]
     else:
         spec.pop(field, None)
-
-
-def _difference(before: JsonObject, after: JsonObject) -> str:
-    was, now = (json.dumps(value, indent=1, sort_keys=True).splitlines() for value in (before, after))
-    return "\n".join(list(difflib.unified_diff(was, now, lineterm="", n=3))[2:]) + "\n"
 
 
 def pod_warnings(pod: JsonObject) -> list[str]:

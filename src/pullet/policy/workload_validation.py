@@ -237,3 +237,19 @@ def validate_job_update(new: JsonObject, old: JsonObject) -> list[FieldError]:
         for field in fields
         if spec.get(field) != before.get(field)
     ]
+
+
+def validate_revision(revision: JsonObject) -> list[FieldError]:
+    """Rules on a ControllerRevision."""
+    errors = [] if revision.get("data") is not None else [required("data", "data is mandatory")]
+    number = revision.get("revision") or 0
+    if number < 0:
+        errors.append(invalid("revision", number, "must be greater than or equal to 0"))
+    return errors
+
+
+def validate_revision_update(new: JsonObject, old: JsonObject) -> list[FieldError]:
+    """What a ControllerRevision holds is for life; its number is not."""
+    if new.get("data") != old.get("data"):
+        return [invalid("data", new.get("data"), "field is immutable")]
+    return []

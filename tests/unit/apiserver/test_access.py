@@ -290,3 +290,15 @@ async def test_a_node_writes_only_its_own_pods(api: Api, threads: WorkerThreads,
     assert (status, answer["status"]["message"]) == (200, "seen")
     assert (await node.user(*NODE, "DELETE", f"{PODS}/mine", {"gracePeriodSeconds": 0}))[0] == 200
     assert (await api.call("GET", f"{PODS}/mine"))[0] == 404
+
+
+async def test_reviews_that_ask_nothing(api: Api) -> None:
+    refused = await api.refused("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {})
+    assert (refused["code"], refused["message"]) == (400, "token is required for TokenReview in authentication")
+    access = "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews"
+    refused = await api.refused("POST", access, {"spec": {"resourceAttributes": {"verb": "get"}}})
+    assert (refused["code"], refused["message"]) == (
+        422,
+        'LocalSubjectAccessReview.authorization.k8s.io "" is invalid: '
+        'spec.user: Invalid value: "": at least one of user or group must be specified',
+    )

@@ -76,7 +76,7 @@ async def test_each_kind_is_created_shown_and_deleted_with_a_word_of_what_does_n
         again = await api.ok("PUT", resource.path("default", "x"), obj)
         assert again["metadata"]["resourceVersion"] == obj["metadata"]["resourceVersion"], resource
         table = await api.ok("GET", resource.path("default"), accept="application/json;as=Table;v=v1;g=meta.k8s.io")
-        [row] = table["rows"]
+        [row] = [row for row in table["rows"] if row["object"]["metadata"]["name"] == "x"]
         assert row["cells"][0] == "x"
         assert len(row["cells"]) == len(table["columnDefinitions"])
         await api.ok("DELETE", resource.path("default", "x"))

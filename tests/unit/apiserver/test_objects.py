@@ -246,9 +246,27 @@ async def test_ephemeral_containers_are_added_and_nothing_else(api: Api) -> None
     )
     assert patched["spec"]["containers"] == made["spec"]["containers"]
     assert patched["spec"]["ephemeralContainers"][0]["imagePullPolicy"] == "IfNotPresent"
+    body["spec"]["ephemeralContainers"][0]["image"] = "busybox:2"
+    changed = await api.refused(
+        "PATCH", f"{PODS}/p/ephemeralcontainers", body, content_type="application/strategic-merge-patch+json"
+    )
+    assert '"debug" may not be changed\n@@ -' in changed["message"]
+    assert '\n- "image": "busybox:1",\n+ "image": "busybox:2",\n' in changed["message"]
     removed = await api.ok("GET", f"{PODS}/p")
     removed["spec"]["ephemeralContainers"] = []
-    assert (await api.refused("PUT", f"{PODS}/p/ephemeralcontainers", removed))["reason"] == "Invalid"
+    assert (await api.refused("PUT", f"{PODS}/p/ephemeralcontainers", removed))["message"] == (
+        'Pod "p" is invalid: spec.ephemeralContainers: Forbidden: '
+        'existing ephemeral containers "debug" may not be removed\n'
+    )
+    directly = await api.refused("PUT", f"{PODS}/p", removed)
+    assert "spec: Forbidden: pod updates may not change fields other than" in directly["message"]
+
+
+async def test_no_pod_begins_with_ephemeral_containers(api: Api) -> None:
+    debug = {"name": "debug", "image": "busybox:1"}
+    spec = {"containers": [{"name": "x", "image": "a:1"}], "ephemeralContainers": [debug]}
+    refused = await api.refused("POST", PODS, {"metadata": {"name": "p"}, "spec": spec})
+    assert refused["message"] == 'Pod "p" is invalid: spec.ephemeralContainers: Forbidden: cannot be set on create'
 
 
 async def test_scale_is_a_view_of_replicas(api: Api) -> None:
@@ -263,6 +281,9 @@ async def test_scale_is_a_view_of_replicas(api: Api) -> None:
     stored = await api.ok("GET", f"{deployments}/d")
     assert stored["spec"]["replicas"] == 3
     assert stored["metadata"]["generation"] == 2
+    table = await api.ok("GET", f"{deployments}/d/scale", accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+    assert [column["name"] for column in table["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
+    assert table["rows"][0]["cells"][:3] == ["d", 3, 0]
     negative = {**scale, "spec": {"replicas": -1}}
     assert (await api.refused("PUT", f"{deployments}/d/scale", negative))["reason"] == "Invalid"
 
@@ -326,3 +347,25 @@ async def test_what_only_the_server_sets_cannot_be_changed(api: Api) -> None:
     )
     made["metadata"] = {"name": "c"}
     await api.ok("PUT", f"{CONFIGMAPS}/c", made)
+
+
+async def test_counts_of_nothing_are_told(api: Api) -> None:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "a:1"}]}}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+    apps = "/apis/apps/v1/namespaces/default"
+    made = {"metadata": {"name": "x"}, "spec": {"serviceName": "x", **spec}}
+    assert (await api.ok("POST", f"{apps}/statefulsets", made))["status"] == {"availableReplicas": 0, "replicas": 0}
+    status = {"availableReplicas": 0, "replicas": 2}
+    written = await api.ok(
+        "PATCH", f"{apps}/statefulsets/x/status", {"status": status}, content_type="application/merge-patch+json"
+    )
+    assert written["status"] == status
+    made["spec"] = spec
+    assert (await api.ok("POST", f"{apps}/replicasets", made))["status"] == {"replicas": 0}
+    assert (await api.ok("POST", f"{apps}/daemonsets", made))["status"] == {
+        "currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0,
+    }  # fmt: skip
+    budget = {"metadata": {"name": "x"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"a": "b"}}}}
+    assert (await api.ok("POST", "/apis/policy/v1/namespaces/default/poddisruptionbudgets", budget))["status"] == {
+        "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0,
+    }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from pullet.controllers.daemon_plan import (
     plan_update,
     target_node,
 )
-from pullet.controllers.history import REVISION_HASH_LABEL
+from pullet.controllers.history import REVISION_HASH_LABEL, revision_data, template_of
 from pullet.controllers.pods import decide_claims, deletion_order
 from pullet.controllers.replicaset import plan_replicas, replica_set_status
 from pullet.controllers.statefulset import plan_statefulset, stateful_pod, stateful_status
@@ -288,3 +289,13 @@ def test_a_member_knows_its_name() -> None:
         REVISION_HASH_LABEL: "h",
     }
     assert (made["spec"]["hostname"], made["spec"]["subdomain"]) == ("db-4", "svc")
+
+
+def test_a_revision_is_written_as_kubectl_compares_it() -> None:
+    template = {"spec": {"dnsPolicy": "Default", "containers": [{"name": "c", "image": "a:1"}]}, "metadata": {}}
+    data = revision_data(template)
+    assert json.dumps(data, separators=(",", ":")) == (
+        '{"spec":{"template":{"$patch":"replace","metadata":{},'
+        '"spec":{"containers":[{"image":"a:1","name":"c"}],"dnsPolicy":"Default"}}}}'
+    )
+    assert template_of({"data": data}) == template

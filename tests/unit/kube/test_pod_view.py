@@ -10,6 +10,7 @@ import pytest
 
 from pullet.kube.container import ContainerKind, RestartPolicy
 from pullet.kube.event import parse_event
+from pullet.kube.meta import format_micro_time, format_time
 from pullet.kube.node import parse_node
 from pullet.kube.pod import parse_pod
 from pullet.kube.secret import parse_secret
@@ -87,6 +88,12 @@ def test_a_bad_pod_is_named_with_field_and_expectation(spec: dict[str, Any], tex
     with pytest.raises(ViewInvalidError) as caught:
         parse_pod(raw_pod(**spec))
     assert str(caught.value) == f"Pod shop/web: {text}"
+
+
+def test_times_have_years_of_four_digits() -> None:
+    moment = datetime(64, 3, 12, 23, 7, 8, 9, tzinfo=UTC)
+    assert format_time(moment) == "0064-03-12T23:07:08Z"
+    assert format_micro_time(moment) == "0064-03-12T23:07:08.000009Z"
 
 
 def test_times_are_aware() -> None:

@@ -119,7 +119,7 @@ async def test_a_signal_is_128_and_its_number(runtime: OciRuntime, threads: Work
 
 async def test_a_runtime_that_refuses(runtime: OciRuntime, threads: WorkerThreads, bundle: Path) -> None:
     await asyncio.to_thread((bundle / "refuses").touch)
-    with pytest.raises(StartFailedError, match="runc: it cannot be"):
+    with pytest.raises(StartFailedError, match="OCI runtime create failed: it cannot be: unknown"):
         await start(runtime, threads, bundle, "")
     end = await ended(bundle)
     assert (end.kind, end.exit_code) == ("failed", 1)
@@ -130,7 +130,7 @@ async def test_a_runtime_that_fails_before_it_has_a_log_is_heard(
     runtime: OciRuntime, threads: WorkerThreads, bundle: Path
 ) -> None:
     await asyncio.to_thread((bundle / "trips").touch)
-    with pytest.raises(StartFailedError, match="runc: no such namespace"):
+    with pytest.raises(StartFailedError, match="OCI runtime create failed: no such namespace: unknown"):
         await start(runtime, threads, bundle, "")
     assert await asyncio.to_thread((bundle / "log").read_bytes) == b""
 

@@ -56,14 +56,24 @@ def test_messages_lose_their_decoration(log: bytes, message: str) -> None:
     assert last_message(log) == message
 
 
-def test_a_missing_command_is_said_as_everywhere() -> None:
-    log = b'{"msg":"executable file `nosuch` not found in $PATH: No such file or directory","level":"error"}\n'
-    assert explain_start_failure("crun", log) == (
-        "failed to create container task: OCI runtime create failed: crun: "
-        'exec: "nosuch": executable file not found in $PATH'
+@pytest.mark.parametrize(
+    ("log", "message"),
+    [
+        (
+            b'{"level":"error","msg":"runc run failed: unable to start container process: exec: \\"nosuch\\": '
+            b'executable file not found in $PATH","time":"2026-01-01T00:00:00Z"}\n',
+            'runc create failed: unable to start container process: exec: "nosuch": executable file not found in $PATH',
+        ),
+        (
+            b'{"msg":"executable file `nosuch` not found in $PATH: No such file or directory","level":"error"}\n',
+            "executable file `nosuch` not found in $PATH: No such file or directory",
+        ),
+    ],
+)
+def test_a_start_that_fails_is_said_as_containerd_says_it(log: bytes, message: str) -> None:
+    assert explain_start_failure(log) == (
+        f"failed to create containerd task: failed to create shim task: OCI runtime create failed: {message}: unknown"
     )
-    other = b'{"msg":"open `/x`: Permission denied"}'
-    assert explain_start_failure("crun", other).endswith("crun: open `/x`: Permission denied")
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,15 @@ def test_only_images_may_change_in_a_pod() -> None:
     assert '-   "imagePullPolicy": "IfNotPresent",\n+   "imagePullPolicy": "Always",' in str(error)
 
 
+def test_ephemeral_containers_are_not_changed_with_the_rest_of_a_pod() -> None:
+    old, new = pod(), pod()
+    new["spec"]["ephemeralContainers"] = []
+    assert validate_pod_update(new, old) == []
+    new["spec"]["ephemeralContainers"] = [{"name": "debug"}]
+    (error,) = validate_pod_update(new, old)
+    assert str(error).startswith(f"spec: Forbidden: {UPDATE_TEXT}\n@@")
+
+
 def test_tolerations_may_only_be_added_and_deadlines_only_shortened() -> None:
     old = pod()
     new = copy.deepcopy(old)

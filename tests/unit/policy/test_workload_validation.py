@@ -8,7 +8,12 @@ import pytest
 
 from pullet.base.jsonvalue import JsonObject
 from pullet.policy.object_defaulting import default_job
-from pullet.policy.workload_validation import validate_job, validate_statefulset
+from pullet.policy.workload_validation import (
+    validate_job,
+    validate_revision,
+    validate_revision_update,
+    validate_statefulset,
+)
 
 EXIT_CODES = {"operator": "In", "values": [42]}
 INDEXED: Any = {"completionMode": "Indexed", "completions": 3}
@@ -94,3 +99,14 @@ def test_a_stateful_set_with_claims_is_told_what_to_use_instead() -> None:
         "spec.volumeClaimTemplates: Forbidden: "
         "there is nobody here to provide volumes for claims: use a hostPath or emptyDir volume"
     )
+
+
+def test_a_revision_has_data_for_life() -> None:
+    assert validate_revision({"data": {}, "revision": 1}) == []
+    assert [str(error) for error in validate_revision({"revision": -1})] == [
+        "data: Required value: data is mandatory",
+        "revision: Invalid value: -1: must be greater than or equal to 0",
+    ]
+    assert validate_revision_update({"data": {"a": 1}, "revision": 2}, {"data": {"a": 1}, "revision": 1}) == []
+    (error,) = validate_revision_update({"data": {}}, {"data": {"a": 1}})
+    assert str(error) == "data: Invalid value: {}: field is immutable"
