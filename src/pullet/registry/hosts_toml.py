@@ -37,6 +37,8 @@ def load_hosts_toml(directories: Sequence[Path], domain: str) -> list[Endpoint] 
         HostsConfigError: the file cannot be read or a key in it is wrong; the text names both.
     """
     for directory in directories:
+        if not directory.is_dir():  # the usual case, in one look
+            continue
         for name in _directory_names(domain):
             host_directory = directory / name
             if not host_directory.is_dir():
