@@ -75,7 +75,7 @@ def test_the_five_cases_tell_themselves(demos: Demos) -> None:
 def test_a_machine_where_nothing_starts_is_no_success(demos: Demos) -> None:
     ran = demos.without_runtime.result()
     assert ran.returncode == 1, ran.stdout + ran.stderr
-    assert re.search(r"Warning +Failed +.*crun: this kernel is too old", ran.stdout)
+    assert re.search(r"Warning +Failed +.*OCI runtime create failed: this kernel is too old: unknown", ran.stdout)
     assert "not every pod did what its policy promises" in ran.stderr
     assert re.search(r"pod/nginx-tag-present should be Running and is \w+: .*this kernel is too old", ran.stderr)
 

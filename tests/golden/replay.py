@@ -45,9 +45,17 @@ class Replay:
     def begin(self, given: tuple[str, ...]) -> None:
         """Make the namespace, bring what must be on the node before, and start looking."""
         self._stage.pullet.kubectl("create", "namespace", self.namespace).ok()
+        self._wait_service_account()
         for image in given:
             self.preload(image)
         self._started = time.monotonic()
+
+    def _wait_service_account(self) -> None:
+        """Until pods can be made: in the recording the namespace was there long before."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while self._stage.pullet.kubectl("get", "serviceaccount", "default", namespace=self.namespace).code != 0:
+            assert time.monotonic() < deadline, f"{self.namespace} has no ServiceAccount"
+            time.sleep(0.1)
 
     def apply(self, number: int) -> None:
         """`kubectl apply` of the manifest's document `number`; a refusal is part of what is compared."""

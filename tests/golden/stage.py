@@ -43,6 +43,8 @@ PRIVATE_IMAGES = (
     ImageSpec(name="team/kep:1.5", text="team/kep:1.0", is_index=False),  # another tag of the same image
 )
 DENIED = b'{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}'
+# bytes a second: a pull takes as long as in the recording, where two pods made at once both find the image absent
+PACE = {"library/web": 1_500}
 TROUBLE = {
     "library/err500": Answer(status=500, body=b"internal error"),
     "library/err429": Answer(status=429, body=b"slow down", headers=(("Retry-After", "5"),)),
@@ -111,6 +113,7 @@ def stage(directory: Path, world: Registries, name: str, config: Mapping[str, ob
     pullet = Pullet(directory / name, config=settings)
     with RequestLog(world.public.port).serving() as public_log, RequestLog(world.private.port).serving() as private_log:
         public_log.answers.update(TROUBLE)
+        public_log.drip_bytes_per_second.update(PACE)
         write_hosts(hosts, "docker.io", f"http://{public_log.address}")
         write_hosts(hosts, "registry.example.com", f"http://{private_log.address}")
         write_hosts(hosts, "127.0.0.1:5999", "https://127.0.0.1:5999")
