@@ -77,7 +77,7 @@ def crontab_body(group: str, name: str, **spec: Any) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def sockets_left_behind() -> Iterator[None]:
-    """What a client leaves to the garbage collector goes here, where its warnings are known, and not in a later test."""
+    """What a client leaves to the garbage collector goes here, where its warnings are known, not in a later test."""
     yield
     gc.collect()
 
