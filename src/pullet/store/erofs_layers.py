@@ -194,8 +194,8 @@ class ErofsLayerWriter:
                 while view:
                     count = os.pwrite(self._fd, view, at)
                     at, view = at + count, view[count:]
-            if self._allocated > at:
-                os.ftruncate(self._fd, at)  # what was taken ahead and not needed
+            if os.fstat(self._fd).st_size > at:  # taken ahead and not needed; also by an attempt that failed half-way
+                os.ftruncate(self._fd, at)
             faults.hit("layer.metadata")
             os.pwrite(self._fd, image.superblock, SUPERBLOCK_AT)
             target = self._layers.path(diff_id)
