@@ -8,24 +8,22 @@ with that failure instead of waiting for ever.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterator
 
+from pullet.kit.handover import Handover
 
-class BufferRing:
+
+class BufferRing(Handover):
     """One writer, one reader; `count` buffers of `size_bytes`, made when they are first needed."""
 
     def __init__(self, count: int, size_bytes: int) -> None:
+        super().__init__()
         self._count, self._size_bytes = count, size_bytes
         self._made = 0
         self._free: list[memoryview] = []
         self._full: deque[memoryview] = deque()
         self._whole: deque[memoryview] = deque()  # the buffers that those in `_full` are the beginnings of
-        self._has_ended = False
-        self._failure: BaseException | None = None
-        self._is_crowded = False  # the writer waits
-        self._changed = threading.Condition(threading.Lock())
 
     def empty(self) -> memoryview:
         """A buffer to fill, waiting for one. Raises what `fail` was given."""
@@ -33,8 +31,7 @@ class BufferRing:
             while not self._free and self._made == self._count and self._failure is None:
                 self._is_crowded = True
                 self._changed.wait()
-            if self._failure is not None:
-                raise self._failure
+            self.check()
             if self._free:
                 return self._free.pop()
             self._made += 1
@@ -43,24 +40,10 @@ class BufferRing:
     def put(self, buffer: memoryview, count: int) -> None:
         """Hand over the first `count` bytes of a buffer that `empty` gave. Raises what `fail` was given."""
         with self._changed:
-            if self._failure is not None:
-                raise self._failure
+            self.check()
             self._full.append(buffer[:count])
             self._whole.append(buffer)
             self._changed.notify()
-
-    def end(self) -> None:
-        """No more bytes."""
-        with self._changed:
-            self._has_ended = True
-            self._changed.notify()
-
-    def fail(self, error: BaseException) -> None:
-        """Wake the other side with `error`; the first failure stays."""
-        with self._changed:
-            if self._failure is None:
-                self._failure = error
-            self._changed.notify_all()
 
     def __iter__(self) -> Iterator[memoryview]:
         """What was put, in order, to its end; each piece is good until the next is asked for."""
@@ -68,8 +51,7 @@ class BufferRing:
             with self._changed:
                 while not self._full and not self._has_ended and self._failure is None:
                     self._changed.wait()
-                if self._failure is not None:
-                    raise self._failure
+                self.check()
                 if not self._full:
                     return
                 piece, buffer = self._full.popleft(), self._whole.popleft()

@@ -7,22 +7,20 @@ woken with that failure instead of waiting for ever.
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterator
 
+from pullet.kit.handover import Handover
 
-class ByteChannel:
+
+class ByteChannel(Handover):
     """One writer, one reader. A single piece may exceed the bound; then it travels alone."""
 
     def __init__(self, max_bytes: int) -> None:
+        super().__init__()
         self._max_bytes = max_bytes
         self._pieces: deque[bytes] = deque()
         self._held_bytes = 0
-        self._has_ended = False
-        self._failure: BaseException | None = None
-        self._is_crowded = False  # the writer waits
-        self._changed = threading.Condition(threading.Lock())
 
     def put(self, piece: bytes) -> None:
         """Hand a piece over, waiting for room. Raises what `fail` was given."""
@@ -30,39 +28,23 @@ class ByteChannel:
             while self._held_bytes and self._held_bytes + len(piece) > self._max_bytes and self._failure is None:
                 self._is_crowded = True
                 self._changed.wait()
-            if self._failure is not None:
-                raise self._failure
+            self.check()
             self._pieces.append(piece)
             self._held_bytes += len(piece)
             self._changed.notify()
 
-    def end(self) -> None:
-        """No more pieces."""
-        with self._changed:
-            self._has_ended = True
-            self._changed.notify()
-
     def fail(self, error: BaseException) -> None:
-        """Wake the other side with `error`; the first failure stays."""
+        super().fail(error)
         with self._changed:
-            if self._failure is None:
-                self._failure = error
             self._pieces.clear()
             self._held_bytes = 0
-            self._changed.notify_all()
-
-    def check(self) -> None:
-        """Raise what `fail` was given, if it was."""
-        if self._failure is not None:
-            raise self._failure
 
     def get(self) -> bytes:
         """The next piece, waiting for one; empty at the end. Raises what `fail` was given."""
         with self._changed:
             while not self._pieces and not self._has_ended and self._failure is None:
                 self._changed.wait()
-            if self._failure is not None:
-                raise self._failure
+            self.check()
             if not self._pieces:
                 return b""
             piece = self._pieces.popleft()
