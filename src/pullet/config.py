@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pullet.base.decodable import decodable
 from pullet.base.errors import UsageError
 
 if TYPE_CHECKING:  # the kubelet's fields cost a command that needs none of them 5 ms
@@ -99,7 +100,7 @@ def load_settings(config_file: Path | None, flags: Mapping[str, Any]) -> Setting
     values = dict(read_file(config_file)) if config_file is not None else {}
     values.update(flag_values(flags))
     try:
-        settings = msgspec.convert(values, Settings)
+        settings = msgspec.convert(values, decodable(Settings))
     except msgspec.ValidationError as error:
         where = f"{config_file}: " if config_file is not None else ""
         raise UsageError(f"{where}invalid configuration: {error}") from error

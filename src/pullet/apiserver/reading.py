@@ -19,6 +19,7 @@ from pullet.apiserver.settings import ApiServerSettings
 from pullet.apiserver.storage import Storage
 from pullet.apiserver.views import view_of
 from pullet.apiserver.watch_cache import Matcher
+from pullet.base.decodable import decodable
 from pullet.kit.clock import Clock
 from pullet.kube.meta import labels_of
 from pullet.kube.scheme import Resource
@@ -204,6 +205,6 @@ def _parse_token(text: str) -> _Token | None:
     if not text:
         return None
     try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=_Token)
+        return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=decodable(_Token))
     except (ValueError, msgspec.DecodeError) as error:
         raise BadRequestError("continue key is not valid: " + str(error)) from error

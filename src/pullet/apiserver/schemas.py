@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 import zstandard
 
+from pullet.base.decodable import decodable
 from pullet.base.jsonvalue import JsonObject
 
 Schema: TypeAlias = dict[str, Any]
@@ -53,7 +54,7 @@ class Schemas:
         """Read the data file. Blocking."""
         data = resources.files("pullet.apiserver").joinpath("data/schemas.json.zst").read_bytes()
         text = zstandard.ZstdDecompressor().decompress(data)
-        return cls(msgspec.json.decode(text, type=_Document))
+        return cls(msgspec.json.decode(text, type=decodable(_Document)))
 
     @cached_property
     def messages(self) -> dict[str, dict[int, ProtoField]]:

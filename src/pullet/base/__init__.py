@@ -1,4 +1,4 @@
-"""Errors, redaction, JSON value types: what every floor may use.
+"""Errors, redaction, JSON value types and decoding into them: what every floor may use.
 
-Modules, in reading order: errors, jsonvalue, redact, quote.
+Modules, in reading order: errors, jsonvalue, decodable, redact, quote.
 """

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from pullet.base.decodable import decodable
 from pullet.base.redact import Secret
 from pullet.credentials.docker_config import DockerConfigEntry
 from pullet.kit.process import CommandMissingError, CommandTimeoutError, run_command
@@ -46,7 +47,7 @@ async def fetch_from_helper(
         log.debug("credential helper has no login", extra={"helper": command, "server": server})
         return None
     try:
-        answer = msgspec.json.decode(result.stdout, type=_HelperAnswer)
+        answer = msgspec.json.decode(result.stdout, type=decodable(_HelperAnswer))
     except (msgspec.DecodeError, UnicodeDecodeError):
         log.warning("credential helper answered with something else than JSON", extra={"helper": command})
         return None

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from pullet.base.decodable import decodable
 from pullet.base.errors import PulletError
 from pullet.base.redact import Secret
 from pullet.credentials.node_config_paths import CONFIG_JSON, DOCKERCFG
@@ -95,7 +96,7 @@ def parse_dockercfg(data: bytes, *, where: str = "") -> DockerConfig:
 
 def _decode(data: bytes, form: Any, where: str) -> Any:
     try:
-        return msgspec.json.decode(data, type=form)
+        return msgspec.json.decode(data, type=decodable(form))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DockerConfigInvalidError(f"error occurred while trying to unmarshal json: {error}", where=where) from None
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import msgspec
 import yaml
 
+from pullet.base.decodable import decodable
 from pullet.base.errors import UsageError
 from pullet.base.quote import go_quote
 from pullet.kube.duration import parse_go_duration
@@ -101,7 +102,7 @@ def parse_provider_config(text: str, *, where: str) -> tuple[ProviderConfig, ...
     """
     try:
         raw: Any = yaml.safe_load(text)
-        config = msgspec.convert(raw, _ConfigFile)
+        config = msgspec.convert(raw, decodable(_ConfigFile))
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise ProviderConfigError(f"{where}: {error}") from error
     if config.kind != KIND or config.api_version not in CONFIG_VERSIONS:

@@ -18,6 +18,7 @@ from typing import ClassVar, Protocol
 
 import msgspec
 
+from pullet.base.decodable import decodable
 from pullet.base.errors import PulletError
 from pullet.base.jsonvalue import JsonObject, canonical_json
 from pullet.base.redact import Secret
@@ -219,7 +220,7 @@ class ExecProvider:
             # its stderr is not repeated: a provider may print what it should not
             raise ProviderAnswerError(f"{self._program} ended with exit code {result.exit_code}")
         try:
-            return msgspec.json.decode(result.stdout, type=_ResponseJSON)
+            return msgspec.json.decode(result.stdout, type=decodable(_ResponseJSON))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ProviderAnswerError(f"{self._program} did not print a CredentialProviderResponse: {error}") from None
 

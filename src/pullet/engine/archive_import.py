@@ -15,6 +15,7 @@ from typing import IO, Final, Protocol, TypeVar
 
 import msgspec
 
+from pullet.base.decodable import decodable
 from pullet.cri.errors import InvalidArgumentError
 from pullet.kit.worker_threads import StopFlag
 from pullet.oci import mediatype
@@ -227,7 +228,7 @@ class _Loader:
 
 def _decode(raw: bytes, wanted: type[T], what: str) -> T:
     try:
-        return msgspec.json.decode(raw, type=wanted, dec_hook=decode_hook)
+        return msgspec.json.decode(raw, type=decodable(wanted), dec_hook=decode_hook)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidArgumentError(f"{what} of the archive is not valid: {error}") from error
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from pullet.base.decodable import decodable
 from pullet.cri.types import ContainerConfig, PodSandboxConfig
 from pullet.kit.atomic_file import write_atomic
 
@@ -144,6 +145,6 @@ class StateFiles:
 
 def _read(path: Path, kind: type[T]) -> T | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(path.read_bytes(), type=decodable(kind))
     except (FileNotFoundError, msgspec.DecodeError):
         return None

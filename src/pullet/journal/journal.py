@@ -13,6 +13,7 @@ from typing import Self
 
 import msgspec
 
+from pullet.base.decodable import decodable
 from pullet.journal.pass_record import PassRecord
 from pullet.kit.sqlite import Database
 
@@ -101,4 +102,4 @@ class Journal:
             return [body for (body,) in connection.execute(statement, (*values, limit))]
 
         bodies = await self._database.read(read)
-        return [msgspec.json.decode(body, type=PassRecord) for body in bodies]
+        return [msgspec.json.decode(body, type=decodable(PassRecord)) for body in bodies]

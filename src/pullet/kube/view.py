@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
+from pullet.base.decodable import decodable
 from pullet.base.errors import PulletError
 from pullet.base.jsonvalue import JsonObject
 
@@ -67,7 +68,7 @@ def parse_view(obj: JsonObject, view: type[V], *, kind: str) -> V:
         ViewInvalidError: names the object, the field and what was expected.
     """
     try:
-        return msgspec.convert(_without_nulls(obj), view)
+        return msgspec.convert(_without_nulls(obj), decodable(view))
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `")
         field = path.rstrip("`").removeprefix("$").removeprefix(".")

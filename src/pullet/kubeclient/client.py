@@ -16,6 +16,7 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
+from pullet.base.decodable import decodable
 from pullet.base.jsonvalue import JsonObject, JsonValue
 from pullet.kit.worker_threads import WorkerThreads
 from pullet.kube.scheme import Resource
@@ -64,7 +65,7 @@ class _WatchFrame(msgspec.Struct):
     object: dict[str, Any]
 
 
-_decode_frame = msgspec.json.Decoder(_WatchFrame).decode
+_decode_frame = msgspec.json.Decoder(decodable(_WatchFrame)).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 

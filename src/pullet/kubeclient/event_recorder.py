@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from pullet.base.decodable import decodable
 from pullet.base.jsonvalue import JsonObject
 from pullet.kit.clock import Clock
 from pullet.kube.event import ObjectReferenceView
@@ -67,7 +68,7 @@ class EventRecorder:
         now = self._clock.now()
         # two events of one object within a clock tick must not share a name
         self._last_stamp = max(int(now.timestamp() * 1_000_000) * 1000, self._last_stamp + 1)
-        reference = msgspec.convert(dict(involved), ObjectReferenceView)
+        reference = msgspec.convert(dict(involved), decodable(ObjectReferenceView))
         event = Event(
             name=f"{reference.name}.{self._last_stamp:x}",
             involved=reference,

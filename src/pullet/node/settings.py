@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
+from pullet.base.decodable import decodable
 from pullet.base.errors import UsageError
 from pullet.kube.duration import parse_go_duration
 from pullet.policy.eviction import DEFAULT_EVICTION_HARD, parse_thresholds
@@ -214,7 +215,7 @@ def load_settings(values: dict[str, Any]) -> NodeSettings:
     """
     known = {name: value for name, value in values.items() if name not in ("kind", "apiVersion")}
     try:
-        settings = msgspec.convert(known, NodeSettings)
+        settings = msgspec.convert(known, decodable(NodeSettings))
         settings.check()
     except msgspec.ValidationError as error:
         raise ConfigurationInvalidError([str(error)]) from error

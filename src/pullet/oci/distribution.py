@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from pullet.base.decodable import decodable
 from pullet.oci.digest import Digest
 
 MAX_ERROR_BODY_BYTES: Final = 64 * 1024
@@ -128,7 +129,7 @@ def encode_errors(code: ErrorCode, message: str, detail: Any = None) -> bytes:
 def decode_errors(body: bytes) -> tuple[RegistryMessage, ...]:
     """The entries of an error body; empty if the body is something else (a proxy's HTML, say)."""
     try:
-        return msgspec.json.decode(body, type=_ErrorBody).errors
+        return msgspec.json.decode(body, type=decodable(_ErrorBody)).errors
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return ()
 

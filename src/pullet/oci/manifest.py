@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import msgspec
 
+from pullet.base.decodable import decodable
 from pullet.base.errors import PulletError
 from pullet.oci import mediatype
 from pullet.oci.descriptor import Descriptor, decode_hook, encode_hook
@@ -82,7 +83,7 @@ class _Probe(msgspec.Struct, frozen=True, rename="camel"):
 def decode_json(raw: bytes, wanted: type[T], *, what: str) -> T:
     """Decode a JSON document of ours. Raises ManifestInvalidError, naming `what` and the path of the mistake."""
     try:
-        return msgspec.json.decode(raw, type=wanted, dec_hook=decode_hook)
+        return msgspec.json.decode(raw, type=decodable(wanted), dec_hook=decode_hook)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ManifestInvalidError(f"{what} is not valid: {error}") from error
 

@@ -13,6 +13,7 @@ from typing import ClassVar, TypeVar
 
 import msgspec
 
+from pullet.base.decodable import decodable
 from pullet.base.errors import PulletError
 from pullet.policy.credential_match import CredentialSource, SecretSource, ServiceAccountSource, TrackedCredential
 
@@ -206,7 +207,7 @@ def needs_rewrite(data: bytes) -> bool:
 
 def _decode(data: bytes, form: type[F], kind: str) -> F:
     try:
-        value = msgspec.json.decode(data, type=form)
+        value = msgspec.json.decode(data, type=decodable(form))
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise PullRecordInvalidError(f"not a readable {kind}: {error}") from error
     if value.kind != kind or value.api_version not in _READABLE_VERSIONS:

@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from pullet.base.decodable import decodable
 from pullet.base.jsonvalue import canonical_json
 from pullet.base.redact import Secret
 from pullet.kit.clock import Clock
@@ -159,7 +160,7 @@ class Authorizer:
         asked_at = self._clock.monotonic()
         host = urlsplit(request.url).netloc
         try:
-            answer = msgspec.json.decode(fetch(request), type=TokenAnswer)
+            answer = msgspec.json.decode(fetch(request), type=decodable(TokenAnswer))
         except msgspec.MsgspecError as error:
             raise RegistryError(f"the token server {host} of {origin} gave no token: {error}", host=host) from error
         value = answer.token or answer.access_token

@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
+from pullet.base.decodable import decodable
 from pullet.base.redact import redact_url
 from pullet.kit.clock import Clock
 from pullet.oci import distribution, mediatype
@@ -206,7 +207,7 @@ class RegistryClient:
         if body is None:
             return ()
         try:
-            return tuple(msgspec.json.decode(body, type=_TagList).tags or ())[:limit]
+            return tuple(msgspec.json.decode(body, type=decodable(_TagList)).tags or ())[:limit]
         except msgspec.MsgspecError as error:
             raise RegistryError(f"{reference.repository}: the list of tags is unreadable: {error}") from error
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from pullet.base.decodable import decodable
 from pullet.kit.clock import Clock
 from pullet.kit.sqlite import Database
 from pullet.oci.digest import DiffID
@@ -123,7 +124,7 @@ class LayerRecords:
                 path=path,
                 tar_bytes=tar_bytes,
                 disk_bytes=disk_bytes,
-                needs=msgspec.msgpack.decode(needs, type=LayerNeeds),
+                needs=msgspec.msgpack.decode(needs, type=decodable(LayerNeeds)),
             )
             return layer, SyncState(bool(is_synced), boot_id)
 
