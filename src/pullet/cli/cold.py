@@ -12,7 +12,7 @@ from typing import Any
 from pullet.assembly.images_only import open_images
 from pullet.base.errors import PulletError
 from pullet.cli.node_directory import choose_node
-from pullet.cli.options import need_root_user
+from pullet.cli.root_user import need_root_user
 from pullet.config import load_settings
 from pullet.kit.clock import SystemClock
 from pullet.kit.secrecy import forbid_core_dumps

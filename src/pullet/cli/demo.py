@@ -23,8 +23,8 @@ from pullet.cli.demo_cases import CASES, Case, pod_manifest
 from pullet.cli.demo_images import write_demo_archives
 from pullet.cli.launch import ephemeral_node
 from pullet.cli.manifests import Manifest
-from pullet.cli.options import need_root_user
 from pullet.cli.progress import PullDisplay
+from pullet.cli.root_user import need_root_user
 from pullet.cli.run import create
 from pullet.cli.show import table
 from pullet.cli.verdict import Verdict

@@ -11,9 +11,9 @@ import click
 
 from pullet.base.errors import UsageError
 from pullet.cli.options import node_option, output_option, root_option
-from pullet.cli.pulling import show_messages
+from pullet.cli.pulling import pull_messages, show_messages
 from pullet.cli.show import human_size, short_digest, table
-from pullet.control.client import ControlClient, NodeNotRunningError
+from pullet.control.client import ControlClient
 
 _MAINTENANCE = ("df", "gc", "access")
 
@@ -67,16 +67,7 @@ def _table_rows(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, str, str
 @node_option
 def pull(image: str, *, quiet: bool, root: Path, node: str) -> None:
     """Pull an image, with or without a running node."""
-    show_messages(_pull_messages(root, node, image), image, quiet=quiet)
-
-
-def _pull_messages(root: Path, node: str, image: str) -> Iterator[dict[str, Any]]:
-    try:
-        yield from ControlClient(root, node=node).stream("POST", "/v1/images/pull", {"image": image})
-    except NodeNotRunningError:  # told before anything was asked
-        from pullet.cli.cold import pull_cold
-
-        yield from pull_cold(root, node, image)
+    show_messages(pull_messages(root, node, image), image, quiet=quiet)
 
 
 @command.command("rm", epilog="Example: pullet images rm nginx:1.17.1")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 import click
 
-from pullet.base.errors import UsageError
 from pullet.control.protocol import DEFAULT_ROOT
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -37,13 +35,3 @@ def output_option(command: Command) -> Command:
     return click.option(
         "-o", "--output", type=click.Choice(["table", "json"]), default="table", help="Table for people or JSON."
     )(command)
-
-
-def need_root_user(what: str) -> None:
-    """Refuse early and clearly where root is needed.
-
-    Raises:
-        UsageError: the effective user is not root.
-    """
-    if os.geteuid() != 0:
-        raise UsageError(f"{what} needs root (mounts, network namespaces, cgroups): run it with sudo")

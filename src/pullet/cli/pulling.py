@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from pullet.cli.progress import PullDisplay
 from pullet.cli.show import human_size
+from pullet.control.client import ControlClient, NodeNotRunningError
+
+
+def pull_messages(root: Path, node: str, image: str) -> Iterator[dict[str, Any]]:
+    """What the running node tells of its pull, or a pull without one.
+
+    Raises:
+        RemoteError, NodeGoneError: of the running node.
+        UsageError, CriError: of the pull without one.
+    """
+    try:
+        yield from ControlClient(root, node=node).stream("POST", "/v1/images/pull", {"image": image})
+    except NodeNotRunningError:  # told before anything was asked
+        from pullet.cli.cold import pull_cold
+
+        yield from pull_cold(root, node, image)
 
 
 def show_messages(messages: Iterable[dict[str, Any]], image: str, *, quiet: bool) -> None:

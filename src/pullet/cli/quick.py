@@ -1,18 +1,17 @@
-"""`pullet images pull` on a running node, before the command tree is imported: that takes longer than many a pull.
+"""`pullet images pull` before the command tree is imported: that takes longer than many a pull.
 
-Only the plain form is known here, `images pull [-q] [--root DIR] [--node NAME] IMAGE`. Everything else (help, mistakes,
-a node that does not run) is for the command tree, which does the same.
+Only the plain form is known here, `images pull [-q] [--root DIR] [--node NAME] IMAGE`. Everything else (help, mistakes)
+is for the command tree, which does the same.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pullet.cli.pulling import show_messages
-from pullet.control.client import ControlClient, NodeNotRunningError
+from pullet.cli.pulling import pull_messages, show_messages
 from pullet.control.protocol import DEFAULT_ROOT
 
 
@@ -44,20 +43,10 @@ def parse_pull(words: Sequence[str]) -> PullCall | None:
 
 
 def pull_quickly(words: Sequence[str]) -> bool:
-    """Whether the words were a plain pull, which is then done. Raises RemoteError, NodeGoneError, UsageError."""
+    """Whether the words were a plain pull, which is then done. Raises as `pull_messages`."""
     call = parse_pull(words)
     if call is None:
         return False
     root = Path(call.root or os.environ.get("PULLET_ROOT") or DEFAULT_ROOT)
-    messages = ControlClient(root, node=call.node).stream("POST", "/v1/images/pull", {"image": call.image})
-    try:
-        first = next(messages)
-    except NodeNotRunningError:  # told before anything was asked
-        return False
-
-    def all_messages() -> Iterator[dict[str, object]]:
-        yield first
-        yield from messages
-
-    show_messages(all_messages(), call.image, quiet=call.quiet)
+    show_messages(pull_messages(root, call.node, call.image), call.image, quiet=call.quiet)
     return True

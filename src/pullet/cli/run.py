@@ -12,8 +12,9 @@ import click
 from pullet.base.errors import UsageError
 from pullet.cli.launch import ephemeral_node
 from pullet.cli.manifests import Manifest, load_manifests
-from pullet.cli.options import need_root_user, root_option
+from pullet.cli.options import root_option
 from pullet.cli.progress import PullDisplay
+from pullet.cli.root_user import need_root_user
 from pullet.cli.verdict import Verdict
 from pullet.cli.watching import PodWatch
 from pullet.control.client import ControlClient

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import click
 
 from pullet.cli.launch import LOG_NAME, start_detached
-from pullet.cli.options import need_root_user, root_option
+from pullet.cli.options import root_option
+from pullet.cli.root_user import need_root_user
 
 
 @click.command(epilog="Example: pullet up -d && export KUBECONFIG=$(pullet kubeconfig --path) && kubectl get nodes")
