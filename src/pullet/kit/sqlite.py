@@ -28,15 +28,23 @@ class Database:
     """One SQLite file. `migrations[i]` is the SQL script that takes the schema from version i to i + 1."""
 
     def __init__(
-        self, path: Path, migrations: Sequence[str], *, synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
+        self,
+        path: Path,
+        migrations: Sequence[str],
+        *,
+        synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+        page_bytes: int = 4096,
     ) -> None:
         """Open and migrate. Blocking.
+
+        A change writes whole pages: small rows that change one at a time want small pages. A file keeps those it was
+        made with.
 
         Raises:
             SchemaTooNewError: user_version is beyond the migrations known here.
         """
         self._path = path
-        self._synchronous = synchronous
+        self._synchronous, self._page_bytes = synchronous, page_bytes
         self._write_lock = threading.Lock()
         self._readers: list[sqlite3.Connection] = []
         self._readers_lock = threading.Lock()
@@ -46,6 +54,7 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=30.0)
+        connection.execute(f"PRAGMA page_size={self._page_bytes}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={self._synchronous}")
         connection.execute("PRAGMA foreign_keys=ON")
