@@ -27,8 +27,8 @@ def command(root: Path, output: str) -> None:
         ("registry", "registry"),
         ("kubeconfig", "kubeconfig"),
     ):
-        click.echo(f"  {label + ':':12}{status[key]}")
+        click.echo(f"  {label + ':':13}{status[key]}")
     for node in status["nodes"]:
         click.echo(f"node {node['name']}")
         for name, value in node["details"].items():
-            click.echo(f"  {name.replace('_', ' ') + ':':12}{value}")
+            click.echo(f"  {name.replace('_', ' ') + ':':13}{value}")
