@@ -27,7 +27,7 @@ real: packages-of-tests setup ## the tests on real parts: registry, crun, kubect
 	$(MAKE) --no-print-directory real-parts
 
 # In the order of the files: tests that share a node follow its life.
-REAL := $(SUDO) env PULLET_REQUIRE=cc,crun,kubectl,docker-registry,skopeo,podman,umoci,bsdtar \
+REAL := $(SUDO) env PULLET_REQUIRE=cc,crun,runc,kubectl,docker-registry,skopeo,podman,umoci,bsdtar \
 	$(BIN)/pytest -q --durations=10 -p no:randomly -m root
 NODES := tests/golden tests/e2e
 

@@ -17,6 +17,7 @@ need busybox busybox-static
 [ -x /usr/lib/cni/bridge ] || [ -x /opt/cni/bin/bridge ] || missing="$missing containernetworking-plugins"
 if [ "${1:-}" = tests ]; then
     need crun crun
+    need runc runc
     need skopeo skopeo
     need podman podman
     need umoci umoci

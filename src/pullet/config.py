@@ -10,7 +10,7 @@ import ipaddress
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -60,7 +60,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
     image_credential_provider_config: str = ""  # file or directory; the programs it names are in the bin directory
     image_credential_provider_bin_dir: str = ""
     allow_other_architectures: bool = False  # run images built for another machine: it has an emulator for them
-    oci_runtime: str = ""  # crun or runc; empty: the first that is there
+    oci_runtime: Literal["", "crun", "runc"] = ""  # empty: the first that is there, in this order
     store: StoreSection = StoreSection()
     kubelet: dict[str, Any] = msgspec.field(default_factory=dict)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import pytest
 
 from pullet.base.redact import Secret
@@ -263,7 +264,7 @@ async def test_removing_forgets_the_image_with_all_its_names(world: World) -> No
 
 async def test_a_private_image_wants_the_right_credential(private_world: World) -> None:
     published = private_world.publish("nginx:1", "one")
-    wrong = replace(ALICE, password=Secret("nope"))
+    wrong = msgspec.structs.replace(ALICE, password=Secret("nope"))
     for auth in (None, wrong):
         with pytest.raises(CriError) as caught:
             await private_world.images.pull_image(ImageSpec("nginx:1"), auth)

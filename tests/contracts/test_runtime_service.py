@@ -33,6 +33,7 @@ from pullet.engine.runtime_service import EngineRuntimeService
 from pullet.kit.clock import SystemClock
 from pullet.kit.worker_threads import WorkerThreads
 from pullet.ociruntime.cni import NetworkSettings
+from pullet.ociruntime.runtime import NAMES
 from pullet.testing.cri_fakes import FakeImageService, FakeRuntimeService
 from pullet.testing.directory_images import DirectoryImages, busybox_image
 
@@ -90,10 +91,11 @@ async def eventually(ask: Callable[[], Awaitable[T | None]]) -> T:
     return found
 
 
-@pytest.fixture(params=["fake", pytest.param("engine", marks=pytest.mark.root)])
+@pytest.fixture(params=["fake", *(pytest.param(name, marks=pytest.mark.root) for name in NAMES)])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    makers = {"fake": fake_world, "engine": engine_world}
-    async with makers[request.param](tmp_path) as made:
+    """The fake, and the engine with each OCI runtime."""
+    name: str = request.param
+    async with fake_world(tmp_path) if name == "fake" else engine_world(tmp_path, name) as made:
         yield made
         for sandbox in await made.service.list_pod_sandbox():
             await made.service.remove_pod_sandbox(sandbox.id)
@@ -109,7 +111,7 @@ async def fake_world(directory: Path) -> AsyncIterator[World]:
 
 
 @asynccontextmanager
-async def engine_world(directory: Path) -> AsyncIterator[World]:
+async def engine_world(directory: Path, oci_runtime: str) -> AsyncIterator[World]:
     threads = WorkerThreads("engine", 4)
     images = await threads.run(DirectoryImages, directory / "images")
     image, rootfs = await threads.run(busybox_image, directory / "busybox")
@@ -123,6 +125,7 @@ async def engine_world(directory: Path) -> AsyncIterator[World]:
                 clock=SystemClock(),
                 threads=threads,
                 group=group,
+                oci_runtime=oci_runtime,
             )
             yield World(service, image.id, directory / PODS)
             await service.close()

@@ -7,7 +7,6 @@ import os
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -49,7 +48,7 @@ def damaged(image: BuiltImage, target: Target, damage: Damage) -> BuiltImage:
             raw = damage(image.blobs[config], bytes)
             descriptor = Descriptor(media_type=mediatype.OCI_CONFIG, digest=Digest.of(raw), size=len(raw))
             blobs = {descriptor.digest: raw, layer.digest: image.blobs[layer.digest]}
-            changed = replace(image, blobs=blobs, config_digest=descriptor.digest)
+            changed = msgspec.structs.replace(image, blobs=blobs, config_digest=descriptor.digest)
             return with_manifest(changed, encode_json(msgspec.structs.replace(manifest, config=descriptor)))
         case "layer":
             tar = image.blobs[layer.digest]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -71,7 +70,7 @@ def manifest_of(image: BuiltImage) -> Manifest:
 def with_manifest(image: BuiltImage, raw: bytes) -> BuiltImage:
     """The image under another manifest, whatever that is."""
     descriptor = msgspec.structs.replace(image.descriptor, digest=Digest.of(raw), size=len(raw))
-    return dataclasses.replace(image, raw=raw, descriptor=descriptor)
+    return msgspec.structs.replace(image, raw=raw, descriptor=descriptor)
 
 
 @dataclass(slots=True)

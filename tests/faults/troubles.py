@@ -7,9 +7,10 @@ the runtime's text, the plain cause and the next step; and which exchange the jo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
 from tests.faults.pull_world import PATIENT, Endpoints, Target, layer_digest
 
 from pullet.oci.digest import Digest
@@ -20,7 +21,7 @@ from pullet.testing.fake_registry import FakeRegistry
 
 CHUNK_BYTES = 128 * 1024  # what may be fetched twice after a cut
 DISK_BYTES = 4 << 20  # of a disk of its own
-IMPATIENT = replace(
+IMPATIENT = msgspec.structs.replace(
     PATIENT,
     read_timeout_seconds=3.0,
     document_timeout_seconds=3.0,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from pullet.cri.log_format import parse_record
 from pullet.cri.types import (
@@ -45,7 +47,7 @@ class World:
         name = f"c{len(self.names)}"
         self.names.append(name)
         base = config or ContainerConfig(metadata=ContainerMetadata(""), image=ImageSpec(self.image))
-        made = replace(
+        made = msgspec.structs.replace(
             base, metadata=ContainerMetadata(name), log_path=f"{name}.log", command=base.command or ("sh", "-c", script)
         )
         return await self.service.create_container(self.sandbox, made, self.sandbox_config)
@@ -72,10 +74,10 @@ class World:
 
     def config(self, **changes: object) -> ContainerConfig:
         base = ContainerConfig(metadata=ContainerMetadata(""), image=ImageSpec(self.image))
-        return replace(base, **changes)  # type: ignore[arg-type]  # checked by the dataclass's own constructor
+        return msgspec.structs.replace(base, **changes)
 
     def secure(self, **changes: object) -> ContainerConfig:
-        context = replace(LinuxContainerSecurityContext(), **changes)  # type: ignore[arg-type]  # as above
+        context = msgspec.structs.replace(LinuxContainerSecurityContext(), **changes)
         return self.config(security_context=context)
 
 

@@ -12,9 +12,9 @@ import random
 import stat
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
@@ -31,7 +31,7 @@ from pullet.testing.layer_tars import LayerBlob, LayerTar, gzipped, read_tree
 
 pytestmark = pytest.mark.root
 
-LIMITS = replace(
+LIMITS = msgspec.structs.replace(
     UnpackLimits(), ratio_free_bytes=1 << 20, max_entries=2000, max_metadata_bytes=64 << 10, max_sparse_bytes=1 << 40
 )
 
@@ -167,7 +167,7 @@ def test_bombs(store: Store, compress: Callable[[bytes], bytes]) -> None:
 
 
 def test_absolute_limit(tmp_path: Path, form: SnapshotterChoice) -> None:
-    limits = replace(UnpackLimits(), max_layer_bytes=1 << 20)
+    limits = msgspec.structs.replace(UnpackLimits(), max_layer_bytes=1 << 20)
     with Store.open(tmp_path, clock=SystemClock(), settings=StoreSettings(snapshotter=form, limits=limits)) as store:
         blob = LayerBlob(zeros(2 << 20), zeros(2 << 20))
         with pytest.raises(LayerRefusedError, match="unpack to more than 1048576 bytes"):
@@ -185,7 +185,7 @@ def test_wrong_diff_id(store: Store) -> None:
 @pytest.mark.parametrize("is_allowed", [True, False])
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE])
 def test_device_nodes_by_policy(tmp_path: Path, form: SnapshotterChoice, kind: bytes, is_allowed: bool) -> None:
-    limits = replace(UnpackLimits(), device_nodes_allowed=is_allowed)
+    limits = msgspec.structs.replace(UnpackLimits(), device_nodes_allowed=is_allowed)
     blob = LayerTar().node("mem", kind, device=(1, 1)).blob()
     with Store.open(tmp_path, clock=SystemClock(), settings=StoreSettings(snapshotter=form, limits=limits)) as store:
         try:

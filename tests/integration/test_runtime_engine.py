@@ -7,9 +7,9 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.integration.engine_world import World, engine_world, opened
 
@@ -88,7 +88,7 @@ async def test_containers_of_a_pod_share_its_network_and_not_its_processes(world
 
 async def test_a_pod_may_share_its_processes(world: World) -> None:
     shared = NamespaceOption(pid=NamespaceMode.POD)
-    world.sandbox_config = replace(world.sandbox_config, namespaces=shared)
+    world.sandbox_config = msgspec.structs.replace(world.sandbox_config, namespaces=shared)
     await world.start("sleep 1234", world.secure(namespaces=shared))
     status, text = await world.run("sleep 0.2; ps; sleep 5 & echo orphaned", world.secure(namespaces=shared))
     assert "sleep 1234" in text
@@ -109,7 +109,7 @@ async def test_a_container_may_look_into_another(world: World) -> None:
 
 
 async def test_host_network_is_the_machines(world: World) -> None:
-    world.sandbox_config = replace(
+    world.sandbox_config = msgspec.structs.replace(
         world.sandbox_config, namespaces=NamespaceOption(network=NamespaceMode.NODE), hostname=""
     )
     _, text = await world.run("/bin/busybox readlink /proc/self/ns/net; hostname")
@@ -132,7 +132,7 @@ async def test_a_bridge_of_another_subnet_is_taken_over(world: World) -> None:
 async def test_a_sandbox_that_gets_no_network_leaves_nothing(world: World) -> None:
     first = PortMapping(container_port=80, host_port=70000)
     with pytest.raises(CriError, match="failed to set up sandbox: plugin type='portmap' failed"):
-        await world.service.run_pod_sandbox(replace(world.sandbox_config, port_mappings=(first,)))
+        await world.service.run_pod_sandbox(msgspec.structs.replace(world.sandbox_config, port_mappings=(first,)))
     assert await world.service.list_pod_sandbox() == []
     state = world.directory / "engine"
     assert await asyncio.to_thread(lambda: list((state / "sandboxes").iterdir())) == []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.integration.engine_world import World, engine_world
 
@@ -160,7 +160,7 @@ async def test_a_host_port_leads_into_the_pod(world: World) -> None:
         probe.bind(("", 0))
         port = probe.getsockname()[1]
     mapping = PortMapping(container_port=80, host_port=port)
-    world.sandbox_config = replace(world.sandbox_config, port_mappings=(mapping,))
+    world.sandbox_config = msgspec.structs.replace(world.sandbox_config, port_mappings=(mapping,))
     await world.start("nc -l -p 80 -e echo published")
     await asyncio.sleep(0.3)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

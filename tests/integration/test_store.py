@@ -10,9 +10,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
@@ -51,7 +51,7 @@ def open_store(root: Path, settings: StoreSettings | None = None) -> Store:
 
 @pytest.fixture(params=FORMS)
 def store(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
-    limits = replace(UnpackLimits(), ratio_free_bytes=1 << 20, max_entries=1000)
+    limits = msgspec.structs.replace(UnpackLimits(), ratio_free_bytes=1 << 20, max_entries=1000)
     opened = open_store(tmp_path / "store", StoreSettings(snapshotter=request.param, limits=limits))
     yield opened
     opened.close()

@@ -8,8 +8,8 @@ import os
 import random
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
+import msgspec
 import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
@@ -115,7 +115,7 @@ def test_a_bit_flipped_on_disk_is_found(store: Store, choice: random.Random) -> 
 def test_a_pull_of_a_damaged_layer_leaves_its_neighbours_alone(store: Store) -> None:
     good = LayerTar().file("good", b"g").blob()
     store.layers.unpack(good.open(), descriptor=good.descriptor, diff_id=good.diff_id)
-    bad = replace(good, blob=gzip.compress(flipped(good.tar, 4000), mtime=0), tar=TAR)
+    bad = msgspec.structs.replace(good, blob=gzip.compress(flipped(good.tar, 4000), mtime=0), tar=TAR)
     with pytest.raises((DiffIDMismatchError, LayerCorruptError)):
         store.layers.unpack(bad.open(), descriptor=bad.descriptor, diff_id=bad.diff_id)
     assert store.layers.verify(good.diff_id)

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.root
 SCRIPT = """
 import ctypes, json, os, sys, tarfile
 import pullet.store.directory_layers  # loaded late otherwise, when this checkout may be out of reach
-from dataclasses import replace
+
 from pathlib import Path
 from tests.contracts.test_snapshotter import CAPABILITY, layered, unpack
 from pullet.kit.clock import SystemClock

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
+
+import msgspec
 
 from pullet.apiserver.request_context import RequestContext
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube.meta import name_of, namespace_of
 from pullet.kube.scheme import Resource
 
@@ -20,8 +22,7 @@ class Operation(StrEnum):
     CONNECT = "CONNECT"
 
 
-@dataclass(frozen=True, slots=True)
-class AdmissionRequest:
+class AdmissionRequest(Value):
     """One write; `obj` is None for a delete, `old` for a create. `target` is (namespace, name) where `obj` has none."""
 
     operation: Operation
@@ -35,7 +36,7 @@ class AdmissionRequest:
 
     def with_object(self, obj: JsonObject) -> AdmissionRequest:
         """The same request with the object as it stands now."""
-        return replace(self, obj=obj)
+        return msgspec.structs.replace(self, obj=obj)
 
     @property
     def name(self) -> str:

@@ -8,20 +8,19 @@ from __future__ import annotations
 import base64
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pullet.apiserver.request_context import ANONYMOUS, AUTHENTICATED_GROUP, User
 from pullet.apiserver.service_account_tokens import ServiceAccountTokens
 from pullet.base.redact import Secret
+from pullet.base.values import Value
 from pullet.kube.status import UnauthorizedError
 
 PEER_CERTIFICATE = "peer_certificate"  # the key of a PeerCertificate in an ASGI scope's state
 OPEN_PATHS = frozenset({"/healthz", "/livez", "/readyz", "/version"})
 
 
-@dataclass(frozen=True, slots=True)
-class PeerCertificate:
+class PeerCertificate(Value):
     """The client certificate of a connection: its subject as `ssl` spells subjects, the SHA-256 of its DER in hex."""
 
     subject: Sequence[Sequence[tuple[str, str]]]

@@ -9,12 +9,12 @@ anybody authenticated                                discovery, and asking about
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
 from pullet.apiserver.request_context import MASTERS_GROUP, User
 from pullet.apiserver.service_account_tokens import ACCOUNT_PREFIX
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube.scheme import RESOURCES
 
 NODES_GROUP = "system:nodes"
@@ -53,8 +53,7 @@ _OWN_NAME = frozenset({("", "nodes"), ("", "nodes/status"), ("coordination.k8s.i
 _WRITES = frozenset({"create", "update", "patch", "delete"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccessRequest:
+class AccessRequest(Value, kw_only=True):
     """What somebody wants to do. `path` for what is no resource."""
 
     user: User
@@ -76,8 +75,7 @@ class AccessRequest:
         return f'{who} cannot {self.verb} resource "{self.resource}" in API group "{self.group}" {scope}'
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(Value, kw_only=True):
     """An answer, with what there is to say beyond it."""
 
     is_allowed: bool

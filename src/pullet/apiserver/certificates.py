@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import ipaddress
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kit.atomic_file import write_atomic
 
 _CA_DAYS = 3650
@@ -27,8 +27,7 @@ _RENEW_DAYS = 30
 _SKEW = timedelta(hours=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(Value):
     """A certificate and its key, PEM."""
 
     certificate_pem: bytes

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -18,6 +17,7 @@ import yaml
 from pullet.apiserver.protobuf import PREFIX, ProtobufError, decode_unknown
 from pullet.apiserver.schemas import OBJECT_META, Schema, Schemas
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import State
 from pullet.kube.field_error import quote
 from pullet.kube.meta import format_micro_time, format_time, parse_time
 from pullet.kube.quantity import parse_quantity
@@ -62,13 +62,12 @@ _GO_TYPES = {
 _MAX_STRICT_ERRORS = 100  # as sigs.k8s.io/json, which stops collecting there
 
 
-@dataclass(slots=True)
-class Decoded:
+class Decoded(State):
     """An object as it will be stored, and what the client should be warned of."""
 
     obj: JsonObject
-    unknown_fields: list[str] = field(default_factory=list)
-    duplicate_fields: list[str] = field(default_factory=list)
+    unknown_fields: list[str] = msgspec.field(default_factory=list)
+    duplicate_fields: list[str] = msgspec.field(default_factory=list)
 
     def enforce(self, field_validation: str, kind: str, version: str) -> list[str]:
         """Apply fieldValidation; the warnings to send.

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
 
 from pullet.apiserver.records import encode_json
 from pullet.apiserver.served_resources import ServedResources
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube.scheme import Resource, Subresource
 
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Value):
     """A finished answer."""
 
     body: bytes

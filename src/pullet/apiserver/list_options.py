@@ -5,9 +5,8 @@ Source: apimachinery pkg/apis/meta/internalversion/validation/validation.go.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pullet.apiserver.routing import Query
+from pullet.base.values import Value
 from pullet.kube.field_error import FieldError, forbidden, not_supported, quote
 from pullet.kube.status import BadRequestError, InvalidError
 
@@ -17,8 +16,7 @@ _MATCH = "resourceVersionMatch"
 _MAX_DIGITS = 18
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListOptions:
+class ListOptions(Value, kw_only=True):
     """The options beside the selectors. A `resource_version` of None was not given; limit 0 is none."""
 
     resource_version: int | None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass, field
+
+import msgspec
 
 from pullet.apiserver.routing import RequestInfo
 from pullet.apiserver.served_resources import ServedResources
 from pullet.apiserver.storage import Storage
+from pullet.base.values import State
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (
@@ -19,9 +21,8 @@ _LONG = frozenset({"log", "exec", "attach", "portforward"})
 Labels = tuple[tuple[str, str], ...]
 
 
-@dataclass(slots=True)
-class _Histogram:
-    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
+class _Histogram(State):
+    counts: list[int] = msgspec.field(default_factory=lambda: [0] * (len(BUCKETS) + 1))
     total: float = 0.0
 
     def observe(self, seconds: float) -> None:

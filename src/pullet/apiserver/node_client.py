@@ -9,9 +9,9 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import httptools
+import msgspec
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import (
     AcceptConnection,
@@ -27,6 +27,7 @@ from wsproto.events import (
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from pullet.base.errors import PulletError
+from pullet.base.values import State, Value
 
 READ_BYTES = 64 * 1024
 _CONNECT_SECONDS = 10
@@ -39,8 +40,7 @@ class NodeUnreachableError(PulletError):
     retryable = True
 
 
-@dataclass(frozen=True, slots=True)
-class NodeAddress:
+class NodeAddress(Value):
     """Where a node's server listens, and how it is trusted. No `tls`: plain HTTP."""
 
     host: str
@@ -65,12 +65,11 @@ class NodeAddress:
             raise NodeUnreachableError(f"dial tcp {self.host}:{self.port}: {str(error) or 'i/o timeout'}") from error
 
 
-@dataclass(slots=True)
-class _Parsed:
+class _Parsed(State):
     """What httptools tells while it reads."""
 
-    headers: dict[str, str] = field(default_factory=dict)
-    body: list[bytes] = field(default_factory=list)
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
+    body: list[bytes] = msgspec.field(default_factory=list)
     has_headers: bool = False
     is_complete: bool = False
 

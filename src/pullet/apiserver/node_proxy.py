@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import quote as quote_url
 from urllib.parse import urlencode
 
@@ -17,6 +16,7 @@ from pullet.apiserver.node_client import NodeAddress, NodeUnreachableError, node
 from pullet.apiserver.reading import Reader
 from pullet.apiserver.routing import Query, RequestInfo
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube import scheme
 from pullet.kube.field_error import FieldError, forbidden, invalid
 from pullet.kube.meta import name_of, namespace_of, parse_time
@@ -26,8 +26,7 @@ _ADDRESS_ORDER = ("InternalIP", "Hostname", "InternalDNS", "ExternalDNS", "Exter
 _LOG_PARAMETERS = ("follow", "tailLines", "sinceSeconds", "sinceTime", "timestamps", "previous", "limitBytes", "stream")
 
 
-@dataclass(frozen=True, slots=True)
-class StreamTarget:
+class StreamTarget(Value):
     """A node and the path there that serves one exec, attach or port-forward."""
 
     address: NodeAddress

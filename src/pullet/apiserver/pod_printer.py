@@ -6,12 +6,12 @@ Source: kubernetes pkg/printers/internalversion/printers.go printPod.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pullet.apiserver.printing import AGE, NAME, NONE, Column, age_of
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import State
 from pullet.kube.duration import human_duration
 from pullet.kube.meta import is_deleting, name_of, parse_time
 
@@ -28,8 +28,7 @@ POD_COLUMNS = (
 )
 
 
-@dataclass(slots=True)
-class _Tally:
+class _Tally(State):
     reason: str
     ready: int = 0
     restarts: int = 0

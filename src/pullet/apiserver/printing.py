@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube.duration import human_duration
 from pullet.kube.meta import metadata, parse_time
 
@@ -17,8 +17,7 @@ UNKNOWN = "<unknown>"
 UNSET = "<unset>"
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Value):
     """A column; priority above zero shows with -o wide alone."""
 
     name: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -20,6 +19,7 @@ from pullet.apiserver.storage import Storage
 from pullet.apiserver.views import view_of
 from pullet.apiserver.watch_cache import Matcher
 from pullet.base.decodable import decodable
+from pullet.base.values import Value
 from pullet.kit.clock import Clock
 from pullet.kube.meta import labels_of
 from pullet.kube.scheme import Resource
@@ -34,8 +34,7 @@ CONTINUE_EXPIRED_TEXT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Value):
     """Which objects of a kind a list or watch is about."""
 
     resource: Resource
@@ -75,8 +74,7 @@ class Selection:
         return not self.fields or self.fields.matches(view_of(self.resource, record.obj))
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Value):
     """A list's records and what its metadata says."""
 
     records: Sequence[Record]
@@ -93,8 +91,7 @@ class _Token(msgspec.Struct):
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Snapshot:
+class _Snapshot(Value):
     records: Sequence[Record]
     expires_at: float
 

@@ -5,12 +5,12 @@ A record's object is never changed in place; whoever wants a change copies first
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube.meta import name_of, namespace_of
 
 T = TypeVar("T")
@@ -39,8 +39,7 @@ def object_key(namespace: str, name: str) -> str:
     return f"{namespace}/{name}" if namespace else name
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Value):
     """One version of one object."""
 
     key: str

@@ -6,17 +6,16 @@ Source: apiserver pkg/endpoints/handlers/negotiation, response.go.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube.status import NotAcceptableError
 
 _FORMS = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 _READABLE = ("application/json", "application/*", "*/*", "application/yaml")
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Value):
     """The form to answer in; `kind` empty is the object itself."""
 
     kind: str = ""

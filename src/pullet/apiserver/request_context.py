@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import State, Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class User:
+class User(Value, kw_only=True):
     """An authenticated identity."""
 
     name: str
@@ -34,8 +34,7 @@ ANONYMOUS = User(name="system:anonymous", groups=("system:unauthenticated",))
 SYSTEM = User(name="system:apiserver", groups=(MASTERS_GROUP, AUTHENTICATED_GROUP))
 
 
-@dataclass(slots=True, kw_only=True)
-class RequestContext:
+class RequestContext(State, kw_only=True):
     """One request while it is worked on."""
 
     user: User
@@ -43,7 +42,7 @@ class RequestContext:
     dry_run: bool = False
     field_manager: str = ""
     field_validation: str = ""
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str] = msgspec.field(default_factory=list)
 
     @property
     def manager_name(self) -> str:

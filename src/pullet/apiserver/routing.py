@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
+import msgspec
+
+from pullet.base.values import Value
 from pullet.kube.scheme import Resource, Subresource, resource_at
 from pullet.kube.selector import SelectorError, parse_field_selector
 from pullet.kube.status import MethodNotAllowedError, NotFoundError
@@ -37,8 +39,7 @@ class Query:
         return self.get(name) in ("1", "t", "T", "true", "TRUE", "True")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestInfo:
+class RequestInfo(Value, kw_only=True):
     """A request to a resource, understood."""
 
     verb: str
@@ -46,7 +47,7 @@ class RequestInfo:
     namespace: str = ""
     name: str = ""
     subresource: Subresource | None = None
-    query: Query = field(default_factory=lambda: Query(""))
+    query: Query = msgspec.field(default_factory=lambda: Query(""))
 
     @property
     def subresource_name(self) -> str:

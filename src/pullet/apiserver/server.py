@@ -14,7 +14,6 @@ import logging
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -60,6 +59,7 @@ from pullet.apiserver.writing import Writer
 from pullet.base.errors import PulletError
 from pullet.base.jsonvalue import JsonObject
 from pullet.base.redact import Secret
+from pullet.base.values import Value
 from pullet.kit.atomic_file import write_atomic
 from pullet.kit.clock import Clock, SystemClock
 from pullet.kit.tasks import Supervisor
@@ -80,8 +80,7 @@ class AddressInUseError(PulletError):
     reason = "AddressInUse"
 
 
-@dataclass(frozen=True, slots=True)
-class NodeServing:
+class NodeServing(Value):
     """PEM files of a node's server."""
 
     certificate_path: Path
@@ -89,8 +88,7 @@ class NodeServing:
     client_authority_path: Path
 
 
-@dataclass(frozen=True, slots=True)
-class PodBridge:
+class PodBridge(Value):
     """A bridge of pods and the address it has, or will have: there the server listens to its pods alone."""
 
     device: str

@@ -10,10 +10,10 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from pullet.base.errors import PulletError
+from pullet.base.values import Value
 
 MAX_CONTROL_BYTES: Final = 64 << 10
 MAX_HEADER_BYTES: Final = 64 << 10
@@ -58,8 +58,7 @@ class SpdyError(PulletError):
     reason = "SpdyInvalid"
 
 
-@dataclass(frozen=True, slots=True)
-class StreamOpened:
+class StreamOpened(Value):
     """The client opened a stream; header names are in lower case. `is_final`: it will send nothing on it."""
 
     stream_id: int
@@ -67,8 +66,7 @@ class StreamOpened:
     is_final: bool
 
 
-@dataclass(frozen=True, slots=True)
-class StreamData:
+class StreamData(Value):
     """Bytes on a stream, maybe none; `is_final`: the last ones."""
 
     stream_id: int
@@ -76,22 +74,19 @@ class StreamData:
     is_final: bool
 
 
-@dataclass(frozen=True, slots=True)
-class StreamReset:
+class StreamReset(Value):
     """The client gave a stream up."""
 
     stream_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(Value):
     """Answer it with `pong`."""
 
     ping_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class GoAway:
+class GoAway(Value):
     """The client will open no more streams."""
 
 

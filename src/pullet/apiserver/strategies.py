@@ -7,11 +7,11 @@ Source: pkg/registry/*/*/strategy.go.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from pullet.apiserver.custom_objects import default_custom, validate_custom
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube import inert_kinds, scheme
 from pullet.kube.field_error import FieldError
 from pullet.kube.meta import dns_label_problems, dns_subdomain_problems, path_segment_problems
@@ -57,8 +57,7 @@ def _no_whole_errors(new: JsonObject, old: JsonObject | None) -> list[FieldError
     return []
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Strategy:
+class Strategy(Value, kw_only=True):
     """A kind's own rules."""
 
     default: Default = _nothing  # fills absent fields, at every write

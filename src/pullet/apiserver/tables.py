@@ -7,7 +7,6 @@ Source: kubernetes pkg/printers/internalversion/printers.go.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,13 +18,13 @@ from pullet.apiserver.resource_printers import PRINTERS
 from pullet.apiserver.scaling import SCALE, SCALE_COLUMNS, scale_cells
 from pullet.apiserver.views import view_of
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube import scheme
 from pullet.kube.meta import name_of
 from pullet.kube.scheme import Resource
 
 
-@dataclass(frozen=True, slots=True)
-class Printer:
+class Printer(Value):
     """Columns and how a row fills them."""
 
     columns: Sequence[Column]

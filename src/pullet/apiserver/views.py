@@ -7,11 +7,11 @@ Source: kubernetes pkg/apis/events/v1/conversion.go, pkg/apis/autoscaling/v1/con
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from pullet.apiserver.custom_objects import show_custom
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube.inert_kinds import HORIZONTALPODAUTOSCALERS, HORIZONTALPODAUTOSCALERS_V1
 from pullet.kube.scheme import EVENTS, EVENTS_V1, Resource
 
@@ -29,8 +29,7 @@ _FROM_CORE = {core: name for name, core in _EVENT_FIELDS.items()}
 _CPU_PERCENT = "targetCPUUtilizationPercentage"
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
+class _View(Value):
     """How a stored object is shown, and how what is sent becomes one."""
 
     show: Callable[[JsonObject], JsonObject]

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pullet.apiserver.records import Record
+from pullet.base.values import Value
 from pullet.kube.status import ExpiredError
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
@@ -41,8 +42,7 @@ class Change:
         return self.new.resource_version
 
 
-@dataclass(frozen=True, slots=True)
-class WatchEvent:
+class WatchEvent(Value):
     """What one watcher sees of a change."""
 
     type: EventType

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 from pullet.apiserver.list_options import ListOptions
 from pullet.apiserver.reading import Reader, Selection
@@ -19,6 +18,7 @@ from pullet.apiserver.tables import table_of
 from pullet.apiserver.views import view_of
 from pullet.apiserver.watch_cache import Watcher, WatchEvent
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import State, Value
 from pullet.kit.clock import Clock
 from pullet.kube.scheme import Resource
 
@@ -29,16 +29,14 @@ _SECONDS_PER_DELIVERY = 50e-6  # about what one more write to one more socket co
 _LONGEST_PAUSE_SECONDS = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class TableForm:
+class TableForm(Value):
     """Events as Tables: which objects the rows carry."""
 
     include_object: str
     api_version: str
 
 
-@dataclass(slots=True)
-class _Kept:
+class _Kept(State):
     resource: Resource
     ends_at: float
     bookmark_at: float | None

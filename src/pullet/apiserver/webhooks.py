@@ -11,7 +11,6 @@ import base64
 import logging
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pullet.apiserver.admission_request import AdmissionRequest, Operation
@@ -26,6 +25,7 @@ from pullet.apiserver.strategies import strategy_of
 from pullet.apiserver.views import stored_form, view_of
 from pullet.apiserver.webhook_client import WebhookCallError, WebhookClient
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import State, Value
 from pullet.kube import scheme
 from pullet.kube.field_error import quote
 from pullet.kube.patch import PatchError, json_patch
@@ -44,16 +44,14 @@ _IDENTITY = ("name", "namespace", "uid", "creationTimestamp", "resourceVersion",
 Webhook = Mapping[str, Any]
 
 
-@dataclass(slots=True)
-class MutationRound:
+class MutationRound(State):
     """What webhooks have done to one request so far: which of them may be asked again, and which must be."""
 
     asked: dict[str, JsonObject]  # webhooks with reinvocationPolicy IfNeeded → the object as each left it
     is_changed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Called:
+class _Called(Value):
     """A webhook of one configuration."""
 
     key: str

@@ -14,7 +14,6 @@ from __future__ import annotations
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 from pullet.apiserver.admission_chain import AdmissionChain
@@ -25,6 +24,7 @@ from pullet.apiserver.request_context import RequestContext
 from pullet.apiserver.storage import Storage, Transaction
 from pullet.apiserver.strategies import strategy_of
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kit.clock import Clock
 from pullet.kube import scheme
 from pullet.kube.field_error import FieldError, invalid
@@ -42,8 +42,7 @@ Change = Callable[[JsonObject], JsonObject | Awaitable[JsonObject]]
 Collect = Callable[[Transaction, Record], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Deleted:
+class Deleted(Value):
     """What a delete did: removed it (`is_gone`), or marked it for those who finish it."""
 
     record: Record

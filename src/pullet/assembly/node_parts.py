@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from pullet.apiserver.server import NodeServing
 from pullet.assembly.credential_sources import mirror_logins, node_credentials, open_keyring
 from pullet.assembly.image_settings import hosts_config, node_root, store_settings
 from pullet.assembly.serving import bind_tcp, client_certificate_context, serve
+from pullet.base.values import Value
 from pullet.config import Settings
 from pullet.control.images import NodeImages
 from pullet.control.maintenance import NodeMaintenance
@@ -33,8 +33,7 @@ from pullet.registry.client import RegistryClient
 from pullet.store.store import Store
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeParts:
+class NodeParts(Value, kw_only=True):
     """An open node, not yet running."""
 
     name: str
@@ -101,6 +100,7 @@ async def open_node(
                 local_source=local_source,
                 allow_other_architectures=settings.allow_other_architectures,
                 mirror_logins=mirror_logins(keyring),
+                oci_runtime=settings.oci_runtime,
             ) as engine,
         ):
             node_settings = settings.node_settings()

@@ -1,4 +1,4 @@
-"""Errors, redaction, JSON value types and decoding into them: what every floor may use.
+"""Errors, redaction, records, JSON value types and decoding into them: what every floor may use.
 
-Modules, in reading order: errors, jsonvalue, decodable, redact, quote.
+Modules, in reading order: errors, values, jsonvalue, decodable, redact, quote.
 """

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from pullet.base.values import Value
 
 REDACTED = "***"
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie", "x-registry-auth"})
 _SECRET_QUERY = ("token", "signature", "sig", "password", "secret", "credential", "key")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Secret:
+class Secret(Value):
     """A string that prints as `***`; `reveal()` is the only way to its value."""
 
     value: str

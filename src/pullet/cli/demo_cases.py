@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 import yaml
 
+from pullet.base.values import Value
 
-@dataclass(frozen=True, slots=True)
-class Case:
+
+class Case(Value):
     """One pod manifest of `demo_pods/`. `policy` is the one in force after defaulting."""
 
     pod: str

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from pathlib import Path
 
 from pullet.base.errors import UsageError
+from pullet.base.values import Value
 from pullet.oci.image_builder import BuiltImage, BuiltLayer, FileEntry, build_image, build_layer, oci_archive
 from pullet.registry.push import push_image
 
@@ -16,8 +16,7 @@ BALLAST_BYTES = 128 << 20
 ARCHIVED = ("nginx:1.17.5", "tomcat:8.5")
 
 
-@dataclass(frozen=True, slots=True)
-class DemoArchives:
+class DemoArchives(Value):
     """What was pushed, and where the archives of the images that no registry has are."""
 
     pushed: tuple[str, ...]

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from pullet.base.errors import UsageError
+from pullet.base.values import Value
 from pullet.kube.scheme import Resource, resource_of
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(Value):
     """One object and where it was written."""
 
     source: str  # file:line

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from pullet.base.values import Value
 
 # Waiting reasons that no amount of waiting mends: somebody has to change something.
 HOPELESS = frozenset(
@@ -20,8 +21,7 @@ HOPELESS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Value):
     """A pod's end of the beginning. `problem` is empty when it started."""
 
     pod: str

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+
+import msgspec
 
 from pullet.base.errors import UsageError
+from pullet.base.values import State
 from pullet.control.protocol import ImageRow, LayerLine, ProgressMessage, PulledMessage
 from pullet.control.tag_advice import with_nearest_tags
 from pullet.cri.errors import CriError
@@ -32,13 +34,12 @@ async def _no_credentials(_: str) -> Sequence[AuthConfig]:
     return ()
 
 
-@dataclass(slots=True)
-class _Pull:
+class _Pull(State):
     """What one pull learned on its way."""
 
     image_id: str = ""
     report: PullReport | None = None
-    errors: list[CriError] = field(default_factory=list)
+    errors: list[CriError] = msgspec.field(default_factory=list)
 
 
 class NodeImages:

@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
 from typing import Any
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from pullet.base.errors import PulletError, UsageError
+from pullet.base.values import Value
 from pullet.control.images import PROGRESS_INTERVAL_SECONDS, NodeImages
 from pullet.control.maintenance import NodeMaintenance
 from pullet.control.protocol import ErrorMessage, ProgressMessage, StatusMessage
@@ -28,8 +29,7 @@ from pullet.kit.clock import Clock
 Answer = Callable[[Request], Awaitable[Any]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeControl:
+class NodeControl(Value, kw_only=True):
     """What the socket offers of one node. `why(namespace, pod, container)` gives journal passes, newest first."""
 
     images: NodeImages
@@ -132,7 +132,7 @@ class ControlServer:
         service = self._node(request).images.service
         if not isinstance(service, ImageInspection):
             raise UsageError("this node's runtime cannot show the layers of an image")
-        return asdict(await service.inspect_image(_image(request)))
+        return msgspec.to_builtins(await service.inspect_image(_image(request)))
 
     async def _remove(self, request: Request) -> Any:
         return await self._node(request).images.remove(_image(request).image)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import State, Value
 from pullet.controllers.conditions import scaled_value
 from pullet.controllers.history import REVISION_HASH_LABEL, hash_of_pod
 from pullet.controllers.pods import is_available, is_ready, phase_of, pod_from_template
@@ -31,17 +33,15 @@ _TOLERATED = (
 )
 
 
-@dataclass(slots=True)
-class DaemonPlan:
+class DaemonPlan(State):
     """Nodes that lack a pod, pods to delete, and those among them that ended by themselves."""
 
-    create_on: list[str] = field(default_factory=list)
-    delete: list[JsonObject] = field(default_factory=list)
-    ended: list[JsonObject] = field(default_factory=list)
+    create_on: list[str] = msgspec.field(default_factory=list)
+    delete: list[JsonObject] = msgspec.field(default_factory=list)
+    ended: list[JsonObject] = msgspec.field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DaemonFacts:
+class DaemonFacts(Value, kw_only=True):
     """What is decided about. `nodes`: whether a pod should be started there, and whether one may stay, by name.
 
     `pods` are those of each node, but for the ones that have ended and are being deleted. `patient`: nodes whose

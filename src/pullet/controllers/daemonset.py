@@ -6,7 +6,8 @@ What to do is daemon_plan's. Source: kubernetes pkg/controller/daemon/{daemon_co
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+
+import msgspec
 
 from pullet.base.jsonvalue import JsonObject
 from pullet.controllers.daemon_plan import (
@@ -83,7 +84,7 @@ class DaemonSetController:
         revision_hash = history.current_hash
         facts = self._facts(daemonset, revision_hash)
         patient, patience = self._still_in_back_off(facts)
-        plan = plan_daemons(replace(facts, patient=patient))
+        plan = plan_daemons(msgspec.structs.replace(facts, patient=patient))
         self._report_ended(daemonset, plan.ended)
         if not plan.create_on and not plan.delete:
             plan = plan_update(facts)

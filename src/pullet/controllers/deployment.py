@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from pullet.base.jsonvalue import JsonObject
 from pullet.base.quote import go_quote
+from pullet.base.values import State
 from pullet.controllers.conditions import find_condition, set_condition
 from pullet.controllers.deployment_status import (
     compute_status,
@@ -70,8 +70,7 @@ from pullet.kubeclient.object_cache import Change, Key
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Pass:
+class _Pass(State):
     """What one pass works on; replaced piece by piece with what the API answered."""
 
     deployment: JsonObject

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject, canonical_json
+from pullet.base.values import Value
 from pullet.controllers.informers import BY_CONTROLLER
 from pullet.controllers.templates import same_template, template_hash
 from pullet.kube.meta import labels_of, name_of, namespace_of, owner_reference, resource_version_of, uid_of
@@ -23,8 +23,7 @@ from pullet.kubeclient.reflector import Reflector
 REVISION_HASH_LABEL = "controller-revision-hash"
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(Value):
     """The revision of the present template, and the others, oldest first."""
 
     current: JsonObject

@@ -9,11 +9,13 @@ Source: kubernetes pkg/controller/job/{job_controller,indexed_job_utils}.go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import State
 from pullet.controllers.job_indexes import failures_before, has_limit_per_index, index_of, is_indexed, parse_indexes
 from pullet.controllers.job_policies import FailureMatch, is_failed, match_failure
 from pullet.controllers.pods import is_ready, phase_of
@@ -22,22 +24,21 @@ from pullet.kube.meta import is_deleting, metadata, parse_time, uid_of
 TRACKING_FINALIZER = "batch.kubernetes.io/job-tracking"
 
 
-@dataclass(slots=True)
-class JobCounts:
+class JobCounts(State):
     """What is known of the pods so far; `uncounted_*` are uids whose finalizers are still to be taken off."""
 
-    active: list[JsonObject] = field(default_factory=list)
+    active: list[JsonObject] = msgspec.field(default_factory=list)
     ready: int = 0
     terminating: int = 0
     succeeded: int = 0  # in the counter already
     failed: int = 0
-    uncounted_succeeded: list[str] = field(default_factory=list)
-    uncounted_failed: list[str] = field(default_factory=list)
-    to_release: list[JsonObject] = field(default_factory=list)  # pods counted that still carry the finalizer
+    uncounted_succeeded: list[str] = msgspec.field(default_factory=list)
+    uncounted_failed: list[str] = msgspec.field(default_factory=list)
+    to_release: list[JsonObject] = msgspec.field(default_factory=list)  # pods counted that still carry the finalizer
     completed_indexes: frozenset[int] = frozenset()
     failed_indexes: frozenset[int] = frozenset()
     terminating_indexes: frozenset[int] = frozenset()
-    to_replace: dict[int, JsonObject] = field(default_factory=dict)  # last failed pod of an index, still unreleased
+    to_replace: dict[int, JsonObject] = msgspec.field(default_factory=dict)  # last failed pod of an unreleased index
     last_failure_at: datetime | None = None
     fail_job_message: str = ""
 

@@ -6,11 +6,11 @@ Source: kubernetes pkg/controller/job/{job_controller,backoff_utils,indexed_job_
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.controllers.conditions import find_condition
 from pullet.controllers.job_counts import JobCounts, ended_at
 from pullet.controllers.job_indexes import failures_before, has_limit_per_index, index_of, is_indexed
@@ -21,8 +21,7 @@ from pullet.kube.meta import parse_time
 _BACK_OFF_SECONDS, _BACK_OFF_LIMIT_SECONDS = 10.0, 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Value):
     """How a Job ended: the condition's type, reason and message."""
 
     type: str
@@ -115,8 +114,7 @@ def _back_off(failures: int, last: datetime | None, now: datetime) -> float:
     return max(0.0, delay - (now - last).total_seconds())
 
 
-@dataclass(frozen=True, slots=True)
-class PodsPlan:
+class PodsPlan(Value):
     """Indexes of pods to create (None for a Job without indexes), pods to delete, and when to look again."""
 
     create: list[int | None]

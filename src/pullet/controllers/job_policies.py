@@ -6,10 +6,10 @@ Source: kubernetes pkg/controller/job/{pod_failure_policy,success_policy}.go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.controllers.job_indexes import parse_indexes
 from pullet.controllers.pods import phase_of
 from pullet.kube.meta import is_deleting, name_of, namespace_of
@@ -17,8 +17,7 @@ from pullet.kube.meta import is_deleting, name_of, namespace_of
 FailureAction: TypeAlias = Literal["FailJob", "FailIndex", "Ignore", "Count"]
 
 
-@dataclass(frozen=True, slots=True)
-class FailureMatch:
+class FailureMatch(Value):
     """What the first matching rule wants for a failed pod; `message` says which, where it ends the Job."""
 
     action: FailureAction

@@ -9,10 +9,10 @@ Source: kubernetes pkg/controller/garbagecollector/garbagecollector.go, attemptT
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube.meta import is_deleting, metadata
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
@@ -20,20 +20,17 @@ Propagation: TypeAlias = Literal["Background", "Foreground", "Orphan"]
 OwnerState: TypeAlias = Literal["present", "absent", "waiting"]
 
 
-@dataclass(frozen=True, slots=True)
-class Keep:
+class Keep(Value):
     """Nothing to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(Value):
     """Delete the object."""
 
     propagation: Propagation
 
 
-@dataclass(frozen=True, slots=True)
-class Disown:
+class Disown(Value):
     """Keep the object, with these owner references only."""
 
     owner_references: list[JsonObject]

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube.meta import (
     annotations_of,
     controller_of,
@@ -113,8 +113,7 @@ def pod_from_template(
     return {"apiVersion": "v1", "kind": "Pod", "metadata": pod_meta, "spec": copy.deepcopy(template.get("spec") or {})}
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
+class Claims(Value):
     """Which objects an owner has, which it should take, and which it must let go."""
 
     owned: list[JsonObject]

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from pullet.base.errors import PulletError
+from pullet.base.values import Value
 from pullet.kit.clock import Clock
 from pullet.kube.status import ConflictError, NotFoundError
 from pullet.kubeclient.object_cache import Change, Key
@@ -24,8 +24,7 @@ _BACK_OFF_START_SECONDS = 0.05
 _BACK_OFF_LIMIT_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Value):
     """Changes of one collection and the keys each of them concerns."""
 
     reflector: Reflector

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.controllers.conditions import drop_condition, find_condition, set_condition
 from pullet.controllers.informers import BY_CONTROLLER, Informers
 from pullet.controllers.pod_control import PodControl, carry_out_claims
@@ -30,8 +30,7 @@ from pullet.kubeclient.object_cache import Change, Key
 _BURST = 500  # pods made or removed in one pass
 
 
-@dataclass(frozen=True, slots=True)
-class ReplicaPlan:
+class ReplicaPlan(Value):
     """What to do about the number of pods."""
 
     create: int

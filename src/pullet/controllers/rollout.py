@@ -6,10 +6,10 @@ Source: kubernetes pkg/controller/deployment/{rolling,recreate,sync}.go, util/de
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.controllers.conditions import scaled_value
 from pullet.kube.meta import annotations_of, metadata, name_of
 
@@ -19,8 +19,7 @@ DESIRED_REPLICAS = "deployment.kubernetes.io/desired-replicas"
 MAX_REPLICAS = "deployment.kubernetes.io/max-replicas"
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
+class Scale(Value):
     """Give a ReplicaSet a new size."""
 
     replica_set: JsonObject

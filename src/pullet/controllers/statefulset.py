@@ -8,11 +8,13 @@ Source: kubernetes pkg/controller/statefulset/{stateful_set_control,stateful_set
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import State
 from pullet.controllers.conditions import scaled_value
 from pullet.controllers.history import (
     REVISION_HASH_LABEL,
@@ -39,13 +41,12 @@ from pullet.kubeclient.object_cache import Change, Key
 _POD_NAME_LABEL, _POD_INDEX_LABEL = "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index"
 
 
-@dataclass(slots=True)
-class StatefulPlan:
+class StatefulPlan(State):
     """Ordinals to create with the revision hash of each, pods to delete, ended pods among them."""
 
-    create: list[tuple[int, str]] = field(default_factory=list)
-    delete: list[JsonObject] = field(default_factory=list)
-    ended: list[JsonObject] = field(default_factory=list)
+    create: list[tuple[int, str]] = msgspec.field(default_factory=list)
+    delete: list[JsonObject] = msgspec.field(default_factory=list)
+    ended: list[JsonObject] = msgspec.field(default_factory=list)
 
 
 def ordinal_of(pod: Mapping[str, Any]) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +17,7 @@ import msgspec
 from pullet.base.decodable import decodable
 from pullet.base.errors import PulletError
 from pullet.base.redact import Secret
+from pullet.base.values import Value
 from pullet.credentials.node_config_paths import CONFIG_JSON, DOCKERCFG
 from pullet.cri.types import AuthConfig
 
@@ -32,14 +32,13 @@ class DockerConfigInvalidError(PulletError):
         self.problem, self.where = problem, where
 
 
-@dataclass(frozen=True, slots=True)
-class DockerConfigEntry:
+class DockerConfigEntry(Value):
     """What a config knows about one registry. All empty when a credential helper keeps the login."""
 
     username: str = ""
-    password: Secret = field(default=Secret(""))
+    password: Secret = msgspec.field(default=Secret(""))
     email: str = ""
-    identity_token: Secret = field(default=Secret(""))
+    identity_token: Secret = msgspec.field(default=Secret(""))
 
     @property
     def is_empty(self) -> bool:
@@ -51,12 +50,11 @@ class DockerConfigEntry:
         return AuthConfig(username=self.username, password=self.password, identity_token=self.identity_token)
 
 
-@dataclass(frozen=True, slots=True)
-class DockerConfig:
+class DockerConfig(Value):
     """A decoded config: entries by address in file order, and the helpers that keep further logins."""
 
-    entries: Mapping[str, DockerConfigEntry] = field(default_factory=dict)
-    cred_helpers: Mapping[str, str] = field(default_factory=dict)
+    entries: Mapping[str, DockerConfigEntry] = msgspec.field(default_factory=dict)
+    cred_helpers: Mapping[str, str] = msgspec.field(default_factory=dict)
     creds_store: str = ""
 
 

@@ -6,7 +6,6 @@ Only the entry of the registry changes; whatever else the file says (helpers, ot
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +13,7 @@ import msgspec
 
 from pullet.base.errors import UsageError
 from pullet.base.redact import Secret
+from pullet.base.values import Value
 from pullet.credentials.node_config_paths import CONFIG_JSON
 from pullet.kit.atomic_file import write_atomic
 from pullet.policy.credential_match import keyring_key
@@ -29,8 +29,7 @@ class LoginFileInvalidError(UsageError):
     reason: ClassVar[str] = "LoginFileInvalid"
 
 
-@dataclass(frozen=True, slots=True)
-class LoginAddress:
+class LoginAddress(Value):
     """`domain` is whom to ask; `key` is the entry in the config file, a path in it included."""
 
     domain: str

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from pullet.base.values import Value
 
 CONFIG_JSON = "config.json"
 DOCKERCFG = ".dockercfg"
 
 
-@dataclass(frozen=True, slots=True)
-class NodeConfigPaths:
+class NodeConfigPaths(Value):
     """Where the node's own config files are looked for, in order."""
 
     config_json_dirs: tuple[Path, ...] = ()

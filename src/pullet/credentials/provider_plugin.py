@@ -12,7 +12,6 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -22,6 +21,7 @@ from pullet.base.decodable import decodable
 from pullet.base.errors import PulletError
 from pullet.base.jsonvalue import JsonObject, canonical_json
 from pullet.base.redact import Secret
+from pullet.base.values import Value
 from pullet.credentials.provider_config import ProviderConfig
 from pullet.cri.types import AuthConfig
 from pullet.kit.clock import Clock
@@ -48,14 +48,13 @@ class ProviderAnswerError(PulletError):
     reason: ClassVar[str] = "CredentialProviderFailed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceAccountIdentity:
+class ServiceAccountIdentity(Value, kw_only=True):
     """The service account a pod runs as."""
 
     namespace: str
     name: str
     uid: str
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class PodServiceAccount(Protocol):
@@ -83,18 +82,16 @@ class _ResponseJSON(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_
     auth: dict[str, _AuthJSON] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Asker:
+class _Asker(Value):
     """For whom the provider is asked: nobody in particular, or a service account with its token."""
 
     identity: ServiceAccountIdentity | None = None
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    token: Secret = field(default=Secret(""))
+    annotations: Mapping[str, str] = msgspec.field(default_factory=dict)
+    token: Secret = msgspec.field(default=Secret(""))
     cache_scope: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Cached:
+class _Cached(Value):
     entries: tuple[tuple[str, TrackedCredential], ...]
     expires_at: float
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import msgspec
+
+from pullet.base.values import Value
 from pullet.cri.image_types import AuthConfig, Image, ImageSpec
 
 if TYPE_CHECKING:
@@ -23,8 +25,7 @@ class LayerPhase(StrEnum):
     EXISTS = "Already exists"
 
 
-@dataclass(frozen=True, slots=True)
-class LayerProgress:
+class LayerProgress(Value):
     """One layer. `done_bytes` of `total_bytes` are compressed bytes; total 0 is unknown."""
 
     digest: str
@@ -33,8 +34,7 @@ class LayerProgress:
     total_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class PullProgressUpdate:
+class PullProgressUpdate(Value):
     """A snapshot of one pull under way."""
 
     image: str
@@ -53,8 +53,7 @@ class PullProgressUpdate:
         return sum(layer.total_bytes for layer in self.layers if layer.phase is not LayerPhase.EXISTS)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndpointAttempt:
+class EndpointAttempt(Value, kw_only=True):
     """One HTTP exchange of a pull: what the journal keeps."""
 
     method: str
@@ -64,8 +63,7 @@ class EndpointAttempt:
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PullReport:
+class PullReport(Value, kw_only=True):
     """What a finished pull did, for the journal."""
 
     image_ref: str
@@ -75,7 +73,7 @@ class PullReport:
     downloaded_bytes: int = 0
     reused_bytes: int = 0
     attempts: tuple[EndpointAttempt, ...] = ()
-    details: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, str] = msgspec.field(default_factory=dict)
     layers: tuple[LayerProgress, ...] = ()  # as they stood at the end, where the pull came as far as to know them
 
 
@@ -178,8 +176,7 @@ class PinImage(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerDetails:
+class LayerDetails(Value, kw_only=True):
     """One layer of an image. Sizes in bytes; `shared_bytes` is what other images use of it as well (all or nothing)."""
 
     digest: str
@@ -190,8 +187,7 @@ class LayerDetails:
     shared_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageDetails:
+class ImageDetails(Value, kw_only=True):
     """An image with its parts, for `inspect` and `df`."""
 
     id: str

@@ -6,25 +6,25 @@ Apart from the others so that a command that only pulls need not build those: it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from pullet.base.redact import Secret
+from pullet.base.values import Value
 
 NO_SECRET = Secret("")
 
 
-@dataclass(frozen=True, slots=True)
-class ImageSpec:
+class ImageSpec(Value):
     """What to pull or look up: `image` is a reference with tag or digest, or an image id."""
 
     image: str
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = msgspec.field(default_factory=dict)
     runtime_handler: str = ""
     user_specified_image: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class AuthConfig:
+class AuthConfig(Value):
     """One credential, for one pull. All empty is anonymous and better said as None."""
 
     username: str = ""
@@ -35,8 +35,7 @@ class AuthConfig:
     registry_token: Secret = NO_SECRET
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(Value):
     """An image in the runtime. `id` is the config digest; `size_bytes` sums compressed config and layers."""
 
     id: str
@@ -48,8 +47,7 @@ class Image:
     is_pinned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FilesystemUsage:
+class FilesystemUsage(Value):
     """Space used by images below `mountpoint`."""
 
     mountpoint: str

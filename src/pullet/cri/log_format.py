@@ -6,12 +6,12 @@ longer than the buffer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pullet.base.values import Value
 
-@dataclass(frozen=True, slots=True)
-class LogRecord:
+
+class LogRecord(Value):
     """One record. `text` has no newline; `is_partial` says the line goes on in the next record of that stream."""
 
     timestamp: str  # RFC3339 with nanoseconds, UTC

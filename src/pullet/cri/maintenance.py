@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
+from pullet.base.values import Value
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageAge:
+
+class ImageAge(Value, kw_only=True):
     """When an image came to this machine and was last run; `last_used_at` None: never."""
 
     id: str
@@ -17,8 +17,7 @@ class ImageAge:
     last_used_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageDisk:
+class ImageDisk(Value, kw_only=True):
     """One image on disk. Removing it alone frees `unique_bytes`; `shared_bytes` belong to other images as well."""
 
     id: str
@@ -30,8 +29,7 @@ class ImageDisk:
     last_used_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiskUsage:
+class DiskUsage(Value, kw_only=True):
     """The whole store, in bytes as allocated. `orphan_bytes`: what no image needs and a collection frees."""
 
     images: tuple[ImageDisk, ...]
@@ -44,8 +42,7 @@ class DiskUsage:
     available_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CollectedGarbage:
+class CollectedGarbage(Value, kw_only=True):
     """What a collection removed, or would remove."""
 
     layers: tuple[str, ...]
@@ -53,8 +50,7 @@ class CollectedGarbage:
     freed_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreFinding:
+class StoreFinding(Value, kw_only=True):
     """One thing that is wrong in the store. `images`: those that cannot run because of it."""
 
     kind: str  # "corrupt layer", "missing blob" …

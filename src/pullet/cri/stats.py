@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from pullet.base.values import Value
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerStats:
+
+class ContainerStats(Value, kw_only=True):
     """One container, now."""
 
     id: str

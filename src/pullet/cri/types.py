@@ -6,9 +6,11 @@ Times are integer nanoseconds since the epoch (0 = never), sizes are bytes, as i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
+
+from pullet.base.values import Value
 from pullet.cri.image_types import NO_SECRET as NO_SECRET
 from pullet.cri.image_types import AuthConfig as AuthConfig
 from pullet.cri.image_types import FilesystemUsage as FilesystemUsage
@@ -16,8 +18,7 @@ from pullet.cri.image_types import Image as Image
 from pullet.cri.image_types import ImageSpec as ImageSpec
 
 
-@dataclass(frozen=True, slots=True)
-class PodSandboxMetadata:
+class PodSandboxMetadata(Value):
     """Names a sandbox: unique by all four."""
 
     name: str
@@ -26,8 +27,7 @@ class PodSandboxMetadata:
     attempt: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DNSConfig:
+class DNSConfig(Value):
     """What resolv.conf holds; empty servers means the host's."""
 
     servers: tuple[str, ...] = ()
@@ -35,8 +35,7 @@ class DNSConfig:
     options: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class PortMapping:
+class PortMapping(Value):
     """A port published on the host; `protocol` is TCP, UDP or SCTP; host_port 0 is not published."""
 
     container_port: int
@@ -54,8 +53,7 @@ class NamespaceMode(StrEnum):
     TARGET = "TARGET"
 
 
-@dataclass(frozen=True, slots=True)
-class NamespaceOption:
+class NamespaceOption(Value):
     """Namespaces of a sandbox or container."""
 
     network: NamespaceMode = NamespaceMode.POD
@@ -64,8 +62,7 @@ class NamespaceOption:
     target_id: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodSandboxConfig:
+class PodSandboxConfig(Value, kw_only=True):
     """All that is needed to make a sandbox. `log_directory` is absolute; container log paths are relative to it."""
 
     metadata: PodSandboxMetadata
@@ -73,11 +70,11 @@ class PodSandboxConfig:
     log_directory: str = ""
     dns_config: DNSConfig = DNSConfig()
     port_mappings: tuple[PortMapping, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    annotations: Mapping[str, str] = msgspec.field(default_factory=dict)
     cgroup_parent: str = ""
     namespaces: NamespaceOption = NamespaceOption()
-    sysctls: Mapping[str, str] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 class PodSandboxState(StrEnum):
@@ -87,20 +84,18 @@ class PodSandboxState(StrEnum):
     NOTREADY = "SANDBOX_NOTREADY"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodSandbox:
+class PodSandbox(Value, kw_only=True):
     """A sandbox as listed."""
 
     id: str
     metadata: PodSandboxMetadata
     state: PodSandboxState
     created_at: int
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    annotations: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodSandboxStatus(PodSandbox):
+class PodSandboxStatus(PodSandbox, kw_only=True):
     """A sandbox with its addresses; `ip` is empty for host network."""
 
     ip: str = ""
@@ -108,8 +103,7 @@ class PodSandboxStatus(PodSandbox):
     namespaces: NamespaceOption = NamespaceOption()
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerMetadata:
+class ContainerMetadata(Value):
     """Names a container in its sandbox."""
 
     name: str
@@ -124,8 +118,7 @@ class MountPropagation(StrEnum):
     BIDIRECTIONAL = "BIDIRECTIONAL"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mount:
+class Mount(Value, kw_only=True):
     """A bind mount, or the read-only content of an image when `image` is set (then host_path is empty)."""
 
     container_path: str
@@ -136,8 +129,7 @@ class Mount:
     image_sub_path: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinuxContainerResources:
+class LinuxContainerResources(Value, kw_only=True):
     """cgroup limits; 0 is "not set" (cpu_quota -1 is unlimited). cpu_* are microseconds, memory is bytes."""
 
     cpu_period: int = 0
@@ -148,16 +140,14 @@ class LinuxContainerResources:
     pids_limit: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Capability:
+class Capability(Value):
     """Without the CAP_ prefix; `ALL` is allowed in either list."""
 
     add: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinuxContainerSecurityContext:
+class LinuxContainerSecurityContext(Value, kw_only=True):
     """Who the process is and what it may do. run_as_user None means the image's user."""
 
     run_as_user: int | None = None
@@ -175,8 +165,7 @@ class LinuxContainerSecurityContext:
     readonly_paths: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerConfig:
+class ContainerConfig(Value, kw_only=True):
     """All that is needed to make a container. `image.image` is the image id; empty command/args: the image's."""
 
     metadata: ContainerMetadata
@@ -186,8 +175,8 @@ class ContainerConfig:
     working_dir: str = ""
     envs: tuple[tuple[str, str], ...] = ()
     mounts: tuple[Mount, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    annotations: Mapping[str, str] = msgspec.field(default_factory=dict)
     log_path: str = ""  # relative to the sandbox's log_directory
     stdin: bool = False
     stdin_once: bool = False
@@ -206,8 +195,7 @@ class ContainerState(StrEnum):
     UNKNOWN = "CONTAINER_UNKNOWN"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Container:
+class Container(Value, kw_only=True):
     """A container as listed. `image_ref` is the image id; `image_id` likewise."""
 
     id: str
@@ -218,12 +206,11 @@ class Container:
     image_id: str
     state: ContainerState
     created_at: int
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    annotations: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerStatus:
+class ContainerStatus(Value, kw_only=True):
     """A container with its times and ending.
 
     `image.image` is the runtime's name (docker.io/library/x:tag, or the id when untagged); `image_ref` the first
@@ -243,8 +230,8 @@ class ContainerStatus:
     image_id: str
     reason: str = ""
     message: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
+    annotations: Mapping[str, str] = msgspec.field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     log_path: str = ""  # absolute
     user_uid: int = 0
@@ -261,8 +248,7 @@ class ContainerEventType(StrEnum):
     DELETED = "CONTAINER_DELETED_EVENT"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerEvent:
+class ContainerEvent(Value, kw_only=True):
     """One change; for sandboxes container_id is the sandbox id. The pod is found by `pod_uid`."""
 
     type: ContainerEventType
@@ -272,27 +258,24 @@ class ContainerEvent:
     created_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class PodSandboxFilter:
+class PodSandboxFilter(Value):
     """All given must match; empty matches all."""
 
     id: str = ""
     state: PodSandboxState | None = None
-    label_selector: Mapping[str, str] = field(default_factory=dict)
+    label_selector: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerFilter:
+class ContainerFilter(Value):
     """All given must match; empty matches all."""
 
     id: str = ""
     pod_sandbox_id: str = ""
     state: ContainerState | None = None
-    label_selector: Mapping[str, str] = field(default_factory=dict)
+    label_selector: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class ExecSyncResponse:
+class ExecSyncResponse(Value):
     """Output and exit code of a command run in a container."""
 
     stdout: bytes
@@ -300,8 +283,7 @@ class ExecSyncResponse:
     exit_code: int
 
 
-@dataclass(frozen=True, slots=True)
-class VersionResponse:
+class VersionResponse(Value):
     """Who the runtime is, e.g. `pullet`, `0.1.0`. Prefix of container ids in the API: `<runtime_name>://`."""
 
     runtime_name: str
@@ -309,8 +291,7 @@ class VersionResponse:
     runtime_api_version: str = "v1"
 
 
-@dataclass(frozen=True, slots=True)
-class RuntimeCondition:
+class RuntimeCondition(Value):
     """RuntimeReady or NetworkReady."""
 
     type: str

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import tarfile
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Protocol, TypeVar
 
 import msgspec
 
 from pullet.base.decodable import decodable
+from pullet.base.values import Value
 from pullet.cri.errors import InvalidArgumentError
 from pullet.kit.worker_threads import StopFlag
 from pullet.oci import mediatype
@@ -42,16 +42,14 @@ class _SavedImage(msgspec.Struct, rename="pascal"):
     repo_tags: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ArchivedImage:
+class ArchivedImage(Value):
     """A name of the archive and what it stands for; all its content is in the content store."""
 
     reference: Reference
     target: Descriptor
 
 
-@dataclass(frozen=True, slots=True)
-class ArchiveSource:
+class ArchiveSource(Value):
     """The archive as the local source of a pull."""
 
     images: tuple[ArchivedImage, ...]

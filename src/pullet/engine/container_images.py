@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pullet.base.values import Value
 from pullet.kit.directory_size import DirectorySize
 from pullet.oci.digest import DiffID
 from pullet.oci.image_config import ContainerDefaults
 from pullet.oci.platform import Platform
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunnableImage:
+class RunnableImage(Value, kw_only=True):
     """An image that is here. `tags` and `digests` are its full names, `layers` its DiffIDs, lowest first."""
 
     id: str

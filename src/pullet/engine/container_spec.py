@@ -6,9 +6,9 @@ Source: containerd internal/cri/server/container_create_linux.go and internal/cr
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+from pullet.base.values import Value
 from pullet.cri.errors import InvalidArgumentError
 from pullet.cri.types import (
     Capability,
@@ -37,8 +37,7 @@ _PROPAGATION: Final[Mapping[MountPropagation, Propagation]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(Value, kw_only=True):
     """What the sandbox and the machine give a container."""
 
     rootfs: str

@@ -16,11 +16,13 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from pullet.base.errors import PulletError
+from pullet.base.values import State
 from pullet.cri.errors import CriError, DeadlineExceededError, FailedPreconditionError, NotFoundError
 from pullet.cri.stats import ContainerStats
 from pullet.cri.types import (
@@ -64,8 +66,7 @@ KILL_SECONDS: Final = 10.0
 SETTLE_SECONDS: Final = 30.0
 
 
-@dataclass(slots=True, eq=False)
-class LiveContainer:
+class LiveContainer(State, eq=False):
     """What is known of one container now. `released` is set when the OCI runtime has forgotten it as well."""
 
     record: ContainerRecord
@@ -73,8 +74,8 @@ class LiveContainer:
     started_at: int = 0
     ending: Ending | None = None
     is_stopping: bool = False
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    released: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
+    released: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
 
 
 class Containers:

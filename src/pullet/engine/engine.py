@@ -6,10 +6,10 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from pullet.base.values import Value
 from pullet.engine.image_service import EngineImageService, MirrorLogins
 from pullet.engine.pull import PullLimits
 from pullet.engine.pull_plan import LocalSource
@@ -27,8 +27,7 @@ from pullet.store.store import Store
 DISK_THREADS: Final = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Engine:
+class Engine(Value, kw_only=True):
     """The parts of an open engine: `images` and `runtime` are the node's two CRI services."""
 
     store: Store
@@ -50,16 +49,17 @@ class Engine:
         local_source: Callable[[Store], LocalSource] | None = None,
         allow_other_architectures: bool = False,
         mirror_logins: MirrorLogins | None = None,
+        oci_runtime: str = "",
     ) -> AsyncIterator[Self]:
         """Open everything below `root` for the block. Leaving it leaves containers running and snapshots mounted.
 
         The registry client stays the caller's. `local_source` is made from the opened store. With
         `allow_other_architectures` containers of images for another machine are made (and need an emulator to run).
-        `mirror_logins` are as EngineImageService takes them.
+        `mirror_logins` are as EngineImageService takes them, `oci_runtime` is crun, runc or "" for the first there is.
 
         Raises:
             StoreLockedError: another process uses this root.
-            RuntimeMissingError: neither crun nor runc is installed.
+            RuntimeMissingError, RuntimeChangedError: the OCI runtime is not installed, or the other one is at work.
         """
         machine = parse_platform(os.uname().machine)
         threads = WorkerThreads("engine", DISK_THREADS)
@@ -86,6 +86,7 @@ class Engine:
                             clock=clock,
                             threads=threads,
                             group=group,
+                            oci_runtime=oci_runtime,
                         )
                         try:
                             yield cls(store=store, images=images, runtime=runtime)

@@ -10,11 +10,11 @@ import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
 
 from pullet.base.errors import PulletError
 from pullet.base.quote import go_quote
+from pullet.base.values import Value
 from pullet.cri.errors import CriError, FailedPreconditionError, NotFoundError, ResourceExhaustedError
 from pullet.engine.pull_advice import next_step
 from pullet.engine.pull_errors import NoPlatformError
@@ -46,8 +46,7 @@ _FULL_CODES: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_ACCESS: Final = "pull access denied, repository does not exist or may require authorization"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PullStep:
+class PullStep(Value, kw_only=True):
     """Where a pull was: resolving its name (`content` None), or fetching one piece of content."""
 
     reference: str  # full name, without the tag when there is a digest

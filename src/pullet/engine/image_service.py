@@ -11,9 +11,10 @@ import logging
 import os
 import re
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
+
+import msgspec
 
 from pullet.cri.errors import CriError, InvalidArgumentError, NotFoundError
 from pullet.cri.extensions import ArchiveFormat, ImageDetails, PullProgressUpdate, PullReport
@@ -163,7 +164,7 @@ class EngineImageService(EngineStoreMaintenance):
             return ()
         is_alias = reference.repository != parse_normalized(image).repository
         credential = to_credential(auth, reference.domain, must_name_server=is_alias)
-        tags = self._registry.list_tags(reference, replace(caller, credential=credential))
+        tags = self._registry.list_tags(reference, msgspec.structs.replace(caller, credential=credential))
         return nearest_tags(reference.tag, tags) if reference.tag not in tags else ()
 
     async def remove_image(self, image: ImageSpec) -> None:
@@ -298,7 +299,7 @@ class EngineImageService(EngineStoreMaintenance):
         except (ContentNotFoundError, DigestMismatchError) as error:
             log.warning("image without its config is passed over", extra={"image": record.id, "error": str(error)})
             return None
-        return replace(_nameless_user(record), uid=uid, username=username)
+        return msgspec.structs.replace(_nameless_user(record), uid=uid, username=username)
 
     def _user(self, image_id: ImageID) -> tuple[int | None, str]:
         found = self._users.get(image_id)

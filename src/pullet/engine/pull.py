@@ -12,12 +12,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
+import msgspec
+
 from pullet.base.quote import go_quote
+from pullet.base.values import State, Value
 from pullet.cri.errors import CriError
 from pullet.cri.extensions import EndpointAttempt, LayerPhase, LayerProgress, PullReport
 from pullet.engine.errors import PullStep, storage_failed, worded
@@ -42,8 +44,7 @@ from pullet.store.unpack import Readable
 MAX_SOURCES: Final = 3  # hosts whose bytes may turn out wrong before a layer is given up
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PullLimits:
+class PullLimits(Value, kw_only=True):
     """How much at once."""
 
     layers_per_pull: int = 3  # Source: containerd max_concurrent_downloads
@@ -51,17 +52,16 @@ class PullLimits:
     plans_in_all: int = 8
 
 
-@dataclass(slots=True, kw_only=True)
-class _Traffic:
+class _Traffic(State, kw_only=True):
     """What one pull asked and got, gathered from its threads."""
 
-    attempts: list[EndpointAttempt] = field(default_factory=list)
+    attempts: list[EndpointAttempt] = msgspec.field(default_factory=list)
     downloaded_bytes: int = 0
     reused_bytes: int = 0
     unpacked_bytes: int = 0  # of layers whose blobs were here
     rate_limit: RateLimit | None = None  # as told last
     layers: tuple[LayerProgress, ...] = ()  # at the end
-    logins: dict[str, str] = field(default_factory=dict)  # host of a mirror → the login last shown to it
+    logins: dict[str, str] = msgspec.field(default_factory=dict)  # host of a mirror → the login last shown to it
 
     def note(self, exchange: Exchange) -> None:
         if exchange.credential_origin:
@@ -78,8 +78,7 @@ class _Traffic:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class PullOutcome:
+class PullOutcome(Value):
     """How a pull ended: always a report, and the error if it failed."""
 
     report: PullReport
@@ -143,7 +142,7 @@ class ImagePuller:
         plan: PullPlan | None = None
         try:
             with self._board.pulling(str(reference)) as ticket:
-                caller = partial(replace, asker, on_exchange=traffic.note)
+                caller = partial(msgspec.structs.replace, asker, on_exchange=traffic.note)
                 plan = await self._plan_threads.run_stoppable(
                     lambda stop: self._plan(reference, caller(stop=stop), owner, source)
                 )

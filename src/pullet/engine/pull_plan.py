@@ -5,9 +5,11 @@ Documents that are here already are not requested, so an unchanged tag costs the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+import msgspec
+
+from pullet.base.values import State, Value
 from pullet.engine.errors import PullStep, worded
 from pullet.engine.pull_errors import NoPlatformError, NotAnImageError
 from pullet.oci import mediatype
@@ -34,16 +36,14 @@ class LocalSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedLayer:
+class PlannedLayer(Value, kw_only=True):
     """One layer: its blob and what that unpacks to."""
 
     blob: Descriptor
     diff_id: DiffID
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PullPlan:
+class PullPlan(Value, kw_only=True):
     """All that is known before the layers are fetched. The documents are in the content store."""
 
     reference: Reference
@@ -72,8 +72,7 @@ class PullPlan:
         return tuple(names)
 
 
-@dataclass(slots=True, kw_only=True)
-class PullPlanner:
+class PullPlanner(State, kw_only=True):
     """Makes the plan of one pull."""
 
     registry: RegistryClient
@@ -84,7 +83,7 @@ class PullPlanner:
     reference: Reference
     caller: Caller
     lease_owner: str
-    _documents: set[Digest] = field(default_factory=set)
+    _documents: set[Digest] = msgspec.field(default_factory=set)
     _fetched_bytes: int = 0
 
     def plan(self) -> PullPlan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -96,6 +97,7 @@ class EngineRuntimeService:
         clock: Clock,
         threads: WorkerThreads,
         group: asyncio.TaskGroup,
+        oci_runtime: str = "",
     ) -> Self:
         """Open the state below `root` and take up what the last run left:
 
@@ -104,9 +106,9 @@ class EngineRuntimeService:
         Tasks that wait for containers belong to `group`; `close` ends them, the containers go on.
 
         Raises:
-            RuntimeMissingError: neither crun nor runc is installed.
+            RuntimeMissingError, RuntimeChangedError: as `find_runtime` with `oci_runtime` as the wanted one.
         """
-        runtime = await threads.run(find_runtime, root / "runtime")
+        runtime = await threads.run(partial(find_runtime, root / "runtime", wanted=oci_runtime))
         files = await threads.run(StateFiles, root)
         await threads.run(files.sweep_temporary)
         service = cls(

@@ -13,8 +13,9 @@ import logging
 import secrets
 import socket
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from pullet.base.errors import PulletError
 from pullet.cri.errors import CriError, FailedPreconditionError, NotFoundError
@@ -142,8 +143,8 @@ class Sandboxes:
         if "net" in kinds:
             attachment = await self._network.attach(record.id, directory / "ns" / "net", published_ports(config))
             faults.hit("sandbox.attached")
-            record = replace(record, ips=attachment.ips, network_results=attachment.results)
-        record = replace(record, phase=SandboxPhase.READY)
+            record = msgspec.structs.replace(record, ips=attachment.ips, network_results=attachment.results)
+        record = msgspec.structs.replace(record, phase=SandboxPhase.READY)
         await self._threads.run(self._files.write_sandbox, record)
         return record
 
@@ -162,7 +163,7 @@ class Sandboxes:
             await self._detach(record)
         except OciRuntimeError as error:
             raise CriError(f'failed to destroy network for sandbox "{record.id}": {error}') from error
-        stopped = replace(record, phase=SandboxPhase.STOPPED)
+        stopped = msgspec.structs.replace(record, phase=SandboxPhase.STOPPED)
         await self._threads.run(self._files.write_sandbox, stopped)
         self._records[record.id] = stopped
         self._publish(stopped, ContainerEventType.STOPPED)
@@ -251,7 +252,7 @@ class Sandboxes:
                 await self._threads.run(mount_shm, directory)
             return record
         await self._detach(record)
-        stopped = replace(record, phase=SandboxPhase.STOPPED)
+        stopped = msgspec.structs.replace(record, phase=SandboxPhase.STOPPED)
         await self._threads.run(self._files.write_sandbox, stopped)
         return stopped
 

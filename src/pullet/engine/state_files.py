@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from pullet.base.decodable import decodable
+from pullet.base.values import Value
 from pullet.cri.types import ContainerConfig, PodSandboxConfig
 from pullet.kit.atomic_file import write_atomic
 
@@ -33,8 +33,7 @@ class SandboxPhase(StrEnum):
     STOPPED = "stopped"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SandboxRecord:
+class SandboxRecord(Value, kw_only=True):
     """One sandbox on disk. `network_results` is what the CNI plugins want back."""
 
     id: str
@@ -42,11 +41,10 @@ class SandboxRecord:
     created_at: int
     phase: SandboxPhase
     ips: tuple[str, ...] = ()
-    network_results: Mapping[str, Any] = field(default_factory=dict)
+    network_results: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerRecord:
+class ContainerRecord(Value, kw_only=True):
     """One container on disk: what was decided when it was created, never changed."""
 
     id: str
@@ -65,8 +63,7 @@ class ContainerRecord:
     groups: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
+class Ending(Value, kw_only=True):
     """How a container ended."""
 
     exit_code: int

@@ -9,11 +9,11 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from pullet.base.errors import PulletError
+from pullet.base.values import Value
 from pullet.kit.tasks import one_error
 
 T = TypeVar("T")
@@ -33,8 +33,7 @@ class CommandTimeoutError(PulletError):
     reason = "CommandTimeout"
 
 
-@dataclass(frozen=True, slots=True)
-class CommandResult:
+class CommandResult(Value):
     """How a command ended. `exit_code` is negative for a signal, as in subprocess."""
 
     exit_code: int

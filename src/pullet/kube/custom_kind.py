@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from pullet.base.values import Value
 
 Schema: TypeAlias = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ScalePaths:
+class ScalePaths(Value):
     """Where an object keeps what its Scale shows, in the dotted form of the definition; `selector` may be empty."""
 
     replicas: str = ".spec.replicas"
@@ -18,8 +18,7 @@ class ScalePaths:
     selector: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CustomKind:
+class CustomKind(Value, kw_only=True):
     """One served version of a custom kind. `schema` is the definition's own, without what every object has."""
 
     definition: str  # name of the CustomResourceDefinition

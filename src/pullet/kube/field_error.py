@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from pullet.base.values import Value
 
 
 def quote(text: str) -> str:
@@ -30,8 +31,7 @@ def _show(value: Any) -> str:
             return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-@dataclass(frozen=True, slots=True)
-class FieldError:
+class FieldError(Value):
     """A field's path, the cause's reason, and the text without the path."""
 
     field: str

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import msgspec
+
 from pullet.base.errors import PulletError
+from pullet.base.values import State
 
 Schema: TypeAlias = Mapping[str, Any]
 Resolve: TypeAlias = Callable[[Schema], Schema]
@@ -103,12 +105,11 @@ class _Several(list[Any]):
     """Items of one key in a list that exists: they stand for one field, changed and kept together."""
 
 
-@dataclass(slots=True)
-class Comparison:
+class Comparison(State):
     """What is different between two states."""
 
-    changed: set[FieldPath] = field(default_factory=set)  # new, or of another value
-    removed: set[FieldPath] = field(default_factory=set)
+    changed: set[FieldPath] = msgspec.field(default_factory=set)  # new, or of another value
+    removed: set[FieldPath] = msgspec.field(default_factory=set)
 
 
 class FieldWalker:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 from pullet.base.errors import PulletError
+from pullet.base.values import Value
 
 Step: TypeAlias = Callable[[Any], Iterable[Any]]
 _NAME = re.compile(r"\.((?:[^.\[\]\\]|\\.)+)")
@@ -32,8 +32,7 @@ class JsonPathError(PulletError):
     reason = "JsonPath"
 
 
-@dataclass(frozen=True, slots=True)
-class JsonPath:
+class JsonPath(Value):
     """A path, ready to be followed."""
 
     text: str

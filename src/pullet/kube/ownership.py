@@ -9,11 +9,13 @@ Pure: objects in, objects out. Source: structured-merge-diff merge/update.go, ap
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
 
 from pullet.base.errors import PulletError
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube.field_sets import FieldPath, FieldSet, FieldWalker, Schema, from_fields_v1, path_text, to_fields_v1
 
 MAX_UPDATE_MANAGERS = 10
@@ -58,8 +60,7 @@ class ApplyConflictError(PulletError):
         super().__init__(f"Apply failed with {count} conflicts: {details}")
 
 
-@dataclass(frozen=True, slots=True)
-class Manager:
+class Manager(Value):
     """One entry of managedFields."""
 
     name: str
@@ -123,8 +124,7 @@ def is_reset(obj: Mapping[str, Any]) -> bool:
     return (obj.get("metadata") or {}).get("managedFields") == [{}]
 
 
-@dataclass(frozen=True, slots=True)
-class Writer:
+class Writer(Value):
     """Who writes, through which version and subresource, and when.
 
     `has_status`: the status is written apart; `has_structs`: parts like the spec are there even when empty.
@@ -156,7 +156,7 @@ def track_update(
     if before is not None:
         managers.remove(before)
         fields = before.fields | changed
-        mine = replace(mine, fields=fields, time=writer.time if changed else before.time)
+        mine = msgspec.structs.replace(mine, fields=fields, time=writer.time if changed else before.time)
     if mine.fields:
         managers.append(mine)
     _store(new, _capped(managers))
@@ -190,7 +190,7 @@ def apply_configuration(
         raise ApplyConflictError(conflicts)
     others = _without(others, changed, comparison.removed)
     if before is not None and before.fields == fields and not changed and not comparison.removed:
-        mine = replace(mine, time=before.time)
+        mine = msgspec.structs.replace(mine, time=before.time)
     result: JsonObject = {**merged, "metadata": {**live.get("metadata", {}), **merged.get("metadata", {})}}
     for name in ("labels", "annotations", "finalizers", "ownerReferences"):
         if name not in merged.get("metadata", {}):
@@ -236,7 +236,7 @@ def _without(managers: Iterable[Manager], changed: FieldSet, removed: Iterable[F
     for manager in managers:
         fields = manager.fields - gone
         if fields:
-            left.append(manager if fields == manager.fields else replace(manager, fields=fields))
+            left.append(manager if fields == manager.fields else msgspec.structs.replace(manager, fields=fields))
     return left
 
 
@@ -247,7 +247,7 @@ def _capped(managers: list[Manager]) -> list[Manager]:
         return managers
     old = updaters[: len(updaters) - MAX_UPDATE_MANAGERS + 1]
     fields: FieldSet = frozenset().union(*(each.fields for each in old))
-    merged = replace(old[-1], name=ANCIENT, subresource="", fields=fields)
+    merged = msgspec.structs.replace(old[-1], name=ANCIENT, subresource="", fields=fields)
     return [*(each for each in managers if each not in old), merged]
 
 

@@ -6,9 +6,10 @@ Source: apimachinery pkg/api/resource/quantity.go, suffix.go.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_UP, Context, Decimal
 from typing import Literal
+
+from pullet.base.values import Value
 
 Format = Literal["DecimalSI", "BinarySI", "DecimalExponent"]
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
@@ -21,8 +22,7 @@ _LIMIT = Decimal(2**63 - 1)
 QUANTITY_TEXT = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
 
-@dataclass(frozen=True, slots=True, order=False)
-class Quantity:
+class Quantity(Value):
     """An exact amount and the family of suffixes it is written with."""
 
     value: Decimal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pullet.base.values import Value
 from pullet.kube.custom_kind import CustomKind
 
 STANDARD_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -11,8 +12,7 @@ STATUS_VERBS = ("get", "patch", "update")
 VIRTUAL_VERBS = ("create",)
 
 
-@dataclass(frozen=True, slots=True)
-class Subresource:
+class Subresource(Value):
     """A path below an object, with the kind its body has (the parent's kind when `kind` is empty)."""
 
     name: str

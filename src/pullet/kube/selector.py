@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from pullet.base.values import Value
 from pullet.kube.field_error import quote
 
 Operator = Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
@@ -19,8 +19,7 @@ class SelectorError(ValueError):
     """The selector cannot be read; the text is the API's."""
 
 
-@dataclass(frozen=True, slots=True)
-class LabelRequirement:
+class LabelRequirement(Value):
     """One term of a label selector."""
 
     key: str
@@ -47,8 +46,7 @@ class LabelRequirement:
                 return have > want if self.operator == "Gt" else have < want
 
 
-@dataclass(frozen=True, slots=True)
-class LabelSelector:
+class LabelSelector(Value):
     """All terms must match; no terms match everything."""
 
     requirements: tuple[LabelRequirement, ...] = ()
@@ -140,8 +138,7 @@ def label_selector_from(spec: Mapping[str, Any] | None) -> LabelSelector:
     return LabelSelector(tuple(terms))
 
 
-@dataclass(frozen=True, slots=True)
-class FieldTerm:
+class FieldTerm(Value):
     """`field=value` or `field!=value`."""
 
     field: str
@@ -149,8 +146,7 @@ class FieldTerm:
     is_equal: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class FieldSelector:
+class FieldSelector(Value):
     """All terms must match."""
 
     terms: tuple[FieldTerm, ...] = ()

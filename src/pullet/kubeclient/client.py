@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import quote
@@ -18,6 +17,7 @@ import msgspec
 
 from pullet.base.decodable import decodable
 from pullet.base.jsonvalue import JsonObject, JsonValue
+from pullet.base.values import Value
 from pullet.kit.worker_threads import WorkerThreads
 from pullet.kube.scheme import Resource
 from pullet.kube.status import error_from_status
@@ -43,16 +43,14 @@ class ObjectList(NamedTuple):
     resource_version: str
 
 
-@dataclass(frozen=True, slots=True)
-class WatchEvent:
+class WatchEvent(Value):
     """One change as the server sent it; a BOOKMARK carries only a newer resourceVersion."""
 
     type: WatchEventType
     object: JsonObject
 
 
-@dataclass(frozen=True, slots=True)
-class RawResponse:
+class RawResponse(Value):
     """An answer taken as it is: status below 400, headers in lower case, body unread by us."""
 
     status: int

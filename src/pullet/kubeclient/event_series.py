@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import State
 from pullet.kit.clock import Clock
 from pullet.kube.meta import format_micro_time
 from pullet.kube.scheme import EVENTS
@@ -26,8 +26,7 @@ _QUIET_SECONDS = 360.0
 _REFRESH_SECONDS = 1800.0
 
 
-@dataclass(slots=True)
-class _Series:
+class _Series(State):
     event: JsonObject
     last_seen: float
     last_written: float

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, Self, TypeAlias
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube.meta import name_of, namespace_of, resource_version_of, uid_of
 
 Key: TypeAlias = tuple[str, str]  # namespace (empty for cluster-scoped objects), name
@@ -23,8 +23,7 @@ def key_of(obj: JsonObject) -> Key:
     return namespace_of(obj), name_of(obj)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Value):
     """What happened to one object since the reader last looked: `old` is what it saw then, None if nothing.
 
     `object` is the newest state; of a DELETED one, the last known. An object made again under the same name is a

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from pullet.base.values import Value
 from pullet.cri.types import ContainerConfig, ContainerMetadata, Image, ImageSpec, Mount, MountPropagation
 from pullet.kit.worker_threads import WorkerThreads
 from pullet.kube.container import ContainerView, VolumeMountView
@@ -47,8 +47,7 @@ _PROPAGATION = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerContext:
+class ContainerContext(Value, kw_only=True):
     """What surrounds one run of a container."""
 
     pod: PodView
@@ -148,12 +147,12 @@ class ContainerConfigMaker:
             propagation=_PROPAGATION.get(mount.mount_propagation, MountPropagation.PRIVATE),
         )
         if volume.image is not None:
-            return replace(result, image=volume.image, image_sub_path=subpath)
+            return msgspec.structs.replace(result, image=volume.image, image_sub_path=subpath)
         path = volume.path
         if subpath:
             target = self._paths.subpaths(context.pod.uid) / mount.name / context.container.name / str(number)
             path = await bind_subpath(path, subpath, target, self._threads)
-        return replace(result, host_path=str(path))
+        return msgspec.structs.replace(result, host_path=str(path))
 
 
 def _next_attempt(directory: Path) -> int:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from pullet.base.errors import PulletError
+from pullet.base.values import Value
 from pullet.cri.log_format import LogRecord, parse_record
 from pullet.kit.clock import Clock
 from pullet.kit.worker_threads import WorkerThreads
@@ -29,8 +29,7 @@ class LogUnavailableError(PulletError):
     reason: ClassVar[str] = "BadRequest"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogOptions:
+class LogOptions(Value, kw_only=True):
     """What part of the log is wanted, and how. `tail_lines` and `limit_bytes` None: all of it."""
 
     follow: bool = False

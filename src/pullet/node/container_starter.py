@@ -9,8 +9,10 @@ Whatever fails first becomes the container's waiting state. Source: kubelet-imag
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
+import msgspec
+
+from pullet.base.values import Value
 from pullet.cri.errors import CriError
 from pullet.cri.services import ImageService, RuntimeService
 from pullet.cri.types import ContainerConfig, ImageSpec, PodSandboxConfig
@@ -40,8 +42,7 @@ _METRIC_KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartContext:
+class StartContext(Value, kw_only=True):
     """What the containers of one sync share. `image_volume_errors`: image volumes that could not be had, by name."""
 
     pod: PodView
@@ -51,7 +52,7 @@ class StartContext:
     pod_ips: tuple[str, ...]
     volumes: Mapping[str, MountedVolume]
     lookup: CredentialLookup
-    image_volume_errors: Mapping[str, ImageError] = field(default_factory=dict)
+    image_volume_errors: Mapping[str, ImageError] = msgspec.field(default_factory=dict)
 
 
 class ContainerStarter:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import ROUND_CEILING
 
+import msgspec
+
+from pullet.base.values import Value
 from pullet.kube.container import ContainerView, ResourceFieldSelectorView
 from pullet.kube.pod import PodView
 from pullet.kube.quantity import Quantity, parse_quantity
@@ -18,13 +20,12 @@ from pullet.node.container_errors import ContainerConfigError
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['(.*)'\]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeFacts:
+class NodeFacts(Value, kw_only=True):
     """What the downward API says about the machine; allocatable stands in for limits that are not set."""
 
     name: str
     host_ips: tuple[str, ...] = ()
-    allocatable: Mapping[str, str] = field(default_factory=dict)
+    allocatable: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 def field_value(pod: PodView, path: str, *, pod_ips: tuple[str, ...], node: NodeFacts) -> str:

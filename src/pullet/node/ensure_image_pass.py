@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import State, Value
 from pullet.cri.errors import CriError
 from pullet.cri.types import PodSandboxConfig
 from pullet.kube.pod import PodView
@@ -12,8 +13,7 @@ from pullet.node.image_puller import PullOutcome
 from pullet.policy.image_pull import PullDecision, PullFacts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageRequest:
+class ImageRequest(Value, kw_only=True):
     """One image that a pod needs. `reference` is the events' object: the container, or the pod for image volumes."""
 
     pod: PodView
@@ -24,8 +24,7 @@ class ImageRequest:
     sandbox: PodSandboxConfig | None = None
 
 
-@dataclass(slots=True)
-class EnsureImagePass:
+class EnsureImagePass(State):
     """One pass, filled on the way. No secret is ever shown of it."""
 
     pod: PodView
@@ -39,6 +38,6 @@ class EnsureImagePass:
     message: str = ""
     total_seconds: float = 0.0
     is_stopped: bool = False  # before it came to an end: the pod was deleted, or the node ended
-    errors: list[CriError] = field(default_factory=list)
+    errors: list[CriError] = msgspec.field(default_factory=list)
     cause: str = ""  # of the failure (while waiting: of the last one), in plain words
     next_step: str = ""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
+from pullet.base.values import Value
 from pullet.kube.container import ContainerView, EnvFromSourceView, EnvVarSourceView
 from pullet.kube.pod import PodView
 from pullet.node.container_errors import ContainerConfigError
@@ -16,8 +16,7 @@ from pullet.node.downward import NodeFacts, field_value, resource_value
 from pullet.node.object_reader import MissingObjectError, ObjectReader
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApiServerAddresses:
+class ApiServerAddresses(Value, kw_only=True):
     """Where containers find the API server: those on the machine's network, and those with one of their own.
 
     An empty address: they cannot reach it.

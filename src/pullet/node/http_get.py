@@ -11,11 +11,13 @@ import socket
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Final, Self
 from urllib.parse import urljoin, urlsplit
 
+import msgspec
+
 from pullet.base.errors import PulletError
+from pullet.base.values import Value
 from pullet.kube.container import HTTPGetActionView
 
 MAX_BODY_BYTES: Final = 10 << 10
@@ -29,8 +31,7 @@ class HTTPGetError(PulletError):
     reason = "HTTPGetFailed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HTTPTarget:
+class HTTPTarget(Value, kw_only=True):
     """Where to send a GET, and with which headers. `path` may have a query; `host` has no brackets."""
 
     host: str
@@ -57,8 +58,7 @@ class HTTPTarget:
         return f"{'https' if self.is_tls else 'http'}://{authority(self.host, self.port)}{self.path}"
 
 
-@dataclass(frozen=True, slots=True)
-class HTTPAnswer:
+class HTTPAnswer(Value):
     """Status code and the beginning of the body."""
 
     status: int
@@ -97,7 +97,7 @@ def _redirect(target: HTTPTarget, answer: HTTPAnswer) -> HTTPTarget | None:
         port = parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError as error:
         raise HTTPGetError(f'Get "{target.url}": failed to parse Location header "{answer.location}"') from error
-    return replace(
+    return msgspec.structs.replace(
         target,
         host=parts.hostname or target.host,
         port=port,

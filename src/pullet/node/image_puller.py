@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+
+import msgspec
 
 from pullet.base.errors import PulletError
+from pullet.base.values import State
 from pullet.cri.errors import CriError
 from pullet.cri.extensions import PullReport, ReportingPull
 from pullet.cri.services import ImageService
@@ -33,15 +35,14 @@ class PullFailedError(PulletError):
         self.outcome = outcome or PullOutcome()
 
 
-@dataclass(slots=True)
-class PullOutcome:
+class PullOutcome(State):
     """What a pull did; `elapsed_seconds` is from its turn on, with the size look-up."""
 
     image_ref: str = ""
     size_bytes: int = 0
     elapsed_seconds: float = 0.0
     credential: TrackedCredential | None = None  # None: anonymous
-    reports: list[PullReport] = field(default_factory=list)
+    reports: list[PullReport] = msgspec.field(default_factory=list)
 
 
 class TokenBucket:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+from pullet.base.values import Value
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386", "ppc64le": "ppc64le"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(Value, kw_only=True):
     """Facts that do not change while the node runs."""
 
     cpus: int
@@ -56,8 +56,7 @@ def read_machine(root: Path = Path("/")) -> Machine:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class DiskSpace:
+class DiskSpace(Value):
     """A file system; `available_bytes` is what non-root users get."""
 
     capacity_bytes: int

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
+
+from pullet.base.values import State
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -32,10 +35,9 @@ def image_size_label(size_bytes: int) -> str:
     return next(label for bound, label in _SIZES if size_bytes > bound)
 
 
-@dataclass(slots=True)
-class _Histogram:
+class _Histogram(State):
     buckets: Sequence[float]
-    counts: list[int] = field(default_factory=list)
+    counts: list[int] = msgspec.field(default_factory=list)
     total: float = 0.0
     count: int = 0
 

@@ -12,13 +12,14 @@ import asyncio
 import logging
 import random as random_module
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from starlette.types import ASGIApp
 
 from pullet.base.errors import PulletError
+from pullet.base.values import Value
 from pullet.credentials.keyring import Keyring
 from pullet.cri.services import ImageService, RuntimeService
 from pullet.cri.types import AuthConfig, VersionResponse
@@ -80,8 +81,7 @@ log = logging.getLogger(__name__)
 RESTART_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeParts:
+class NodeParts(Value, kw_only=True):
     """What a running node consists of."""
 
     recorder: EventRecorder
@@ -287,7 +287,7 @@ class Node:
             ),
             machine=self._machine,
             settings=settings,
-            health=lambda: replace(health.health, pressures=eviction.conditions),
+            health=lambda: msgspec.structs.replace(health.health, pressures=eviction.conditions),
             events=recorder,
             clock=clock,
         )

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.cri.types import Image, VersionResponse
 from pullet.kit.clock import Clock
 from pullet.kube import reasons
@@ -32,8 +32,7 @@ MEMORY_EVICTION_BYTES = 100 << 20
 RETRY_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeIdentity:
+class NodeIdentity(Value, kw_only=True):
     """Who the node is. `port` is where its server listens."""
 
     name: str
@@ -43,8 +42,7 @@ class NodeIdentity:
     runtime: VersionResponse
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeHealth:
+class NodeHealth(Value, kw_only=True):
     """What changes. `problems` are why the node is not ready, worded as the kubelet does."""
 
     problems: tuple[str, ...]

@@ -13,12 +13,12 @@ import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from pullet.base.errors import PulletError
+from pullet.base.values import Value
 
 _DATA = "..data"
 
@@ -29,8 +29,7 @@ class PayloadPathError(PulletError):
     reason: ClassVar[str] = "InvalidPath"
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadFile:
+class PayloadFile(Value):
     """Content and mode of one file."""
 
     data: bytes

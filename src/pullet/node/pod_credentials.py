@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from pullet.base.values import Value
 from pullet.credentials.access_advice import access_advice
 from pullet.kube.secret import SecretView
 from pullet.node.pull_manager import CredentialLookup
@@ -15,8 +15,7 @@ from pullet.policy.credential_match import TrackedCredential
 MAX_REMEMBERED: Final = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodCredentials:
+class PodCredentials(Value, kw_only=True):
     """A `CredentialLookup` that can also say what there was to look up.
 
     `named` are the pod's pull secrets, `secrets` those of them that could be retrieved.
@@ -40,8 +39,7 @@ class PodCredentials:
         return access_advice(repository, named=self.named, secrets=self.secrets)
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Value):
     """The plain cause of a failure and what to do about it."""
 
     cause: str = ""

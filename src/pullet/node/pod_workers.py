@@ -16,13 +16,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Set
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
 import msgspec
 
 from pullet.base.errors import PulletError
+from pullet.base.values import State, Value
 from pullet.kit.clock import Clock
 from pullet.kit.tasks import Supervisor, one_error
 from pullet.kube.pod import PodView
@@ -85,8 +85,7 @@ class WorkState(StrEnum):
     TERMINATED = "Terminated"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KillRequest:
+class KillRequest(Value, kw_only=True):
     """Stop the pod. `grace_seconds` None: what the pod says. `reason` and `message` become its status (eviction).
 
     `is_disruption`: the node ends a pod that did nothing wrong, which a condition of the pod then tells.
@@ -134,8 +133,7 @@ def requeue_seconds(error: PodSyncError | None, *, sync_frequency_seconds: float
     return base * (1 + JITTER * jitter)
 
 
-@dataclass(slots=True)
-class _Worker:
+class _Worker(State):
     pod: PodView
     alarm: Alarm
     state: WorkState = WorkState.SYNCING
@@ -223,7 +221,7 @@ class PodWorkers:
             old, new = known.grace_seconds, request.grace_seconds
             if new is None or (old is not None and new >= old):
                 return  # a grace period only ever gets shorter
-            request = replace(known, grace_seconds=new)
+            request = msgspec.structs.replace(known, grace_seconds=new)
         worker.kill = request
         if worker.running is not None:
             worker.running.cancel()

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
+from pullet.base.values import State
 from pullet.cri.types import ContainerState
 from pullet.kit.clock import Clock
 from pullet.kit.tasks import Supervisor
@@ -27,8 +29,7 @@ from pullet.policy.runtime_status import ContainerRuntimeStatus, PodRuntimeStatu
 from pullet.policy.wording import Wording
 
 
-@dataclass(slots=True)
-class _Worker:
+class _Worker(State):
     pod: PodView
     container: ContainerView
     type: ProbeType
@@ -122,7 +123,7 @@ class ProbeManager:
         worker.container_id = container.id
         worker.state = ProbeState.initial(worker.type)
         if _was_good(worker, container.id):
-            worker.state = replace(worker.state, verdict=ProbeResult.SUCCESS)
+            worker.state = msgspec.structs.replace(worker.state, verdict=ProbeResult.SUCCESS)
         self._on_change(worker.pod.uid)
 
     async def _tick(self, worker: _Worker, status: PodRuntimeStatus, container: ContainerRuntimeStatus | None) -> None:

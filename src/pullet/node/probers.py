@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
+from pullet.base.values import Value
 from pullet.cri.errors import CriError, DeadlineExceededError
 from pullet.cri.services import RuntimeService
 from pullet.kit.clock import Clock
@@ -23,8 +23,7 @@ from pullet.policy.probe_state import ProbeResult
 MAX_OUTPUT = 10 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeOutcome:
+class ProbeOutcome(Value):
     """What one probe found; `output` is shown in the event of a failure or warning."""
 
     result: ProbeResult

@@ -11,11 +11,11 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Self, TypeAlias
 
+from pullet.base.values import Value
 from pullet.cri.types import Image
 from pullet.kit import faults
 from pullet.kit.clock import Clock
@@ -42,8 +42,7 @@ log = logging.getLogger(__name__)
 CredentialLookup: TypeAlias = Callable[[str], Awaitable[Sequence[TrackedCredential]]]
 
 
-@dataclass(frozen=True, slots=True)
-class AccessVerdict:
+class AccessVerdict(Value):
     """Whether the pod must prove its access, and why or why not, as a sentence."""
 
     must_verify: bool

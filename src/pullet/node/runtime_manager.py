@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
+from pullet.base.values import State
 from pullet.cri.errors import CriError
 from pullet.cri.services import RuntimeService
 from pullet.cri.types import ContainerState, DNSConfig, ImageSpec, PodSandboxConfig
@@ -38,12 +40,11 @@ log = logging.getLogger(__name__)
 _BACK_OFFS = (reasons.CRASH_LOOP_BACK_OFF, reasons.IMAGE_PULL_BACK_OFF)
 
 
-@dataclass(slots=True)
-class SyncReport:
+class SyncReport(State):
     """What came of the actions: per started container None or its error, and failures that are no container's."""
 
-    starts: dict[str, ContainerStartError | None] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    starts: dict[str, ContainerStartError | None] = msgspec.field(default_factory=dict)
+    problems: list[str] = msgspec.field(default_factory=list)
 
     @property
     def failures(self) -> list[str]:

@@ -6,11 +6,11 @@ Source: kubernetes pkg/kubelet/kuberuntime/kuberuntime_sandbox.go, pkg/kubelet/n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from pullet.base.errors import PulletError
+from pullet.base.values import Value
 from pullet.cri.types import DNSConfig, PodSandboxConfig, PodSandboxMetadata, PortMapping
 from pullet.kube.pod import PodView
 from pullet.node.container_security import namespaces
@@ -29,8 +29,7 @@ class SandboxConfigError(PulletError):
     reason: ClassVar[str] = "SandboxConfig"
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvConf:
+class ResolvConf(Value):
     """What a resolv.conf says."""
 
     servers: tuple[str, ...] = ()

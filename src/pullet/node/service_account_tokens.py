@@ -5,9 +5,9 @@ Source: kubernetes pkg/kubelet/token/token_manager.go.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pullet.base.values import Value
 from pullet.kit.clock import Clock
 from pullet.kube.meta import parse_time
 from pullet.kube.pod import PodView
@@ -20,8 +20,7 @@ MAX_AGE = timedelta(hours=24)
 RENEW_AT = 0.8  # of the lifetime
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(Value):
     value: str
     issued_at: datetime
     expires_at: datetime

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import msgspec
+
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import State
 from pullet.kit.clock import Clock
 from pullet.kube.pod import PodView
 from pullet.kube.scheme import PODS
@@ -47,12 +49,11 @@ def row_of(status: JsonObject) -> Row:
     )
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(State):
     pod: PodView
     status: JsonObject
     written: JsonObject | None = None
-    queue: deque[JsonObject] = field(default_factory=deque)  # to be written, oldest first
+    queue: deque[JsonObject] = msgspec.field(default_factory=deque)  # to be written, oldest first
     is_finished: bool = False
     is_deleted: bool = False
 

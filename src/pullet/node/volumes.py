@@ -10,12 +10,12 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from pullet.base.errors import PulletError
 from pullet.base.quote import go_quote
+from pullet.base.values import Value
 from pullet.cri.types import ImageSpec
 from pullet.kit.clock import Clock
 from pullet.kit.process import CommandMissingError, CommandTimeoutError, run_command
@@ -35,8 +35,7 @@ class VolumeError(PulletError):
     reason: ClassVar[str] = "FailedMount"
 
 
-@dataclass(frozen=True, slots=True)
-class MountedVolume:
+class MountedVolume(Value):
     """Where a volume's content is; `image` volumes have no path of their own."""
 
     path: Path

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -17,6 +16,7 @@ from urllib.parse import quote
 import msgspec
 
 from pullet.base.decodable import decodable
+from pullet.base.values import Value
 from pullet.oci.digest import Digest
 
 MAX_ERROR_BODY_BYTES: Final = 64 * 1024
@@ -85,12 +85,11 @@ class _ErrorBody(msgspec.Struct, frozen=True):
     errors: tuple[RegistryMessage, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(Value):
     """One challenge of a WWW-Authenticate header; `scheme` in lower case."""
 
     scheme: str
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 def manifest_path(repository: str, identifier: str) -> str:

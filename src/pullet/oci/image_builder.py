@@ -9,9 +9,9 @@ import gzip
 import io
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from pullet.base.values import Value
 from pullet.oci import mediatype
 from pullet.oci.descriptor import Descriptor
 from pullet.oci.digest import Digest
@@ -22,8 +22,7 @@ Compression = Literal["gzip", "none"]
 LINUX_AMD64 = Platform(os="linux", architecture="amd64")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileEntry:
+class FileEntry(Value, kw_only=True):
     """One member of a layer. `link` makes it a symbolic link, `is_directory` a directory; mtime is seconds."""
 
     data: bytes = b""
@@ -35,8 +34,7 @@ class FileEntry:
     is_directory: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BuiltLayer:
+class BuiltLayer(Value):
     """A layer blob with its descriptor and the digest of the tar in it."""
 
     blob: bytes
@@ -44,8 +42,7 @@ class BuiltLayer:
     diff_id: Digest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuiltImage:
+class BuiltImage(Value, kw_only=True):
     """An image ready to be pushed: its manifest or index, and everything that one points to, by digest."""
 
     descriptor: Descriptor  # of the manifest, or of the index

@@ -6,11 +6,11 @@ obeys in a lower layer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import ClassVar, Final
 
 from pullet.base.errors import PulletError
+from pullet.base.values import Value
 
 MAX_NAME_BYTES: Final = 255  # NAME_MAX
 WHITEOUT_PREFIX: Final = b".wh."
@@ -65,8 +65,7 @@ class Marker(Enum):
     IGNORED = auto()  # AUFS's own bookkeeping
 
 
-@dataclass(frozen=True, slots=True)
-class WhiteoutMarker:
+class WhiteoutMarker(Value):
     """A decoded marker; `name` is the entry it removes, for WHITEOUT."""
 
     marker: Marker

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import msgspec
 
 from pullet.base.decodable import decodable
 from pullet.base.errors import PulletError
+from pullet.base.values import Value
 from pullet.oci import mediatype
 from pullet.oci.descriptor import Descriptor, decode_hook, encode_hook
 from pullet.oci.digest import Digest
@@ -30,8 +30,7 @@ class SchemaOneError(ManifestInvalidError):
     reason: ClassVar[str] = "ManifestSchema1"
 
 
-@dataclass(frozen=True, slots=True)
-class Document(Generic[T_co]):
+class Document(Value, Generic[T_co]):
     """A decoded value beside the exact bytes that its digest was taken over."""
 
     raw: bytes

@@ -8,11 +8,11 @@ pkg/kubelet/images/image_manager.go (applyDefaultImageTag), pkg/kubelet/images/p
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from pullet.base.errors import PulletError
 from pullet.base.quote import go_quote
+from pullet.base.values import Value
 from pullet.oci.digest import Digest, DigestInvalidError
 
 DEFAULT_DOMAIN: Final = "docker.io"
@@ -40,8 +40,7 @@ class ReferenceInvalidError(PulletError):
         self.text = text
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Value):
     """A parsed reference. `domain` is empty only after a strict parse of a name without one."""
 
     domain: str

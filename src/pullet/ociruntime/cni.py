@@ -11,11 +11,11 @@ import ipaddress
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kit.process import CommandMissingError, run_command
 from pullet.ociruntime.errors import CniError
 from pullet.ociruntime.runtime import SEARCH_PATH
@@ -26,8 +26,7 @@ INTERFACE: Final = "eth0"
 PLUGINS: Final = ("bridge", "host-local", "portmap", "loopback")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkSettings:
+class NetworkSettings(Value, kw_only=True):
     """The pod network of one node. Two nodes of one machine need two bridges and two subnets."""
 
     bridge: str = "pullet0"
@@ -41,8 +40,7 @@ class NetworkSettings:
         return str(next(ipaddress.ip_network(self.subnet).hosts()))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishedPort:
+class PublishedPort(Value, kw_only=True):
     """A port of the sandbox published on the machine."""
 
     host_port: int
@@ -51,8 +49,7 @@ class PublishedPort:
     host_ip: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Attachment:
+class Attachment(Value):
     """What ADD gave: the addresses, and the raw results that DEL wants back."""
 
     ips: tuple[str, ...]

@@ -14,9 +14,22 @@ class OciRuntimeError(PulletError):
 
 
 class RuntimeMissingError(OciRuntimeError):
-    """Neither crun nor runc is installed."""
+    """The OCI runtime is not installed."""
 
     reason: ClassVar[str] = "RuntimeMissing"
+
+
+class RuntimeChangedError(OciRuntimeError):
+    """Containers of the other runtime are still there."""
+
+    reason: ClassVar[str] = "RuntimeChanged"
+
+    def __init__(self, name: str, containers: int) -> None:
+        other = "runc" if name == "crun" else "crun"
+        super().__init__(
+            f"{containers} container(s) of this node were made by {other}, which alone can end them: "
+            f"stop the node with ociRuntime: {other} (pullet down), then start it with {name}"
+        )
 
 
 class StartFailedError(OciRuntimeError):

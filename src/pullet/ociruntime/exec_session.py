@@ -19,9 +19,9 @@ import termios
 import tty
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from pullet.base.values import State
 from pullet.kit.process import wait_readable
 from pullet.kit.worker_threads import WorkerThreads
 from pullet.ociruntime.errors import ExecFailedError
@@ -84,8 +84,7 @@ async def _wait_writable(descriptor: int) -> None:
         loop.remove_writer(descriptor)
 
 
-@dataclass(slots=True, kw_only=True)
-class ExecSession:
+class ExecSession(State, kw_only=True):
     """One process under way. With a terminal, `process` has no pipes, and `terminal` is set if it came into being."""
 
     process: asyncio.subprocess.Process

@@ -13,10 +13,10 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from pullet.base.values import Value
 from pullet.kit.process import run_command
 from pullet.kit.worker_threads import WorkerThreads
 from pullet.ociruntime import monitor
@@ -29,16 +29,14 @@ RUNTIME_LOG: Final = "runtime.log"
 RUNTIME_OUTPUT: Final = "runtime.output"  # the monitor writes it
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Value):
     """The container's first process and when it ran, nanoseconds since the epoch."""
 
     pid: int
     started_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Value):
     """How it ended. `failed`: it never ran, and `exit_code` is the OCI runtime's."""
 
     kind: Literal["exited", "failed"]

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pullet.base.values import Value
 from pullet.ociruntime.errors import ProcessUserError
 
 MAX_ID: Final = (1 << 31) - 1
@@ -20,8 +20,7 @@ MAX_FILE_BYTES: Final = 4 << 20
 MAX_LINKS: Final = 40
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessUser:
+class ProcessUser(Value):
     """uid, primary gid and all further gids; `home` for $HOME."""
 
     uid: int
@@ -30,8 +29,7 @@ class ProcessUser:
     home: str = "/"
 
 
-@dataclass(frozen=True, slots=True)
-class _Account:
+class _Account(Value):
     name: str
     uid: int
     gid: int

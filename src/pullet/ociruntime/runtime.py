@@ -7,17 +7,19 @@ import os
 import re
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pullet.base.values import Value
 from pullet.kit.process import CommandResult, run_command
 from pullet.ociruntime import cgroup
 from pullet.ociruntime.cgroup import CgroupMode
-from pullet.ociruntime.errors import OciRuntimeError, RuntimeMissingError
+from pullet.ociruntime.errors import OciRuntimeError, RuntimeChangedError, RuntimeMissingError
 
 SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT: Final = {"PATH": SEARCH_PATH}
+NAMES: Final = ("crun", "runc")  # the first that is there is taken
+_STATE_OF_OTHER: Final = {"crun": "state.json", "runc": "status"}  # the file that the other one keeps of a container
 
 # A hybrid machine whose v2 tree has controllers stops crun; in a mount namespace of its own it does not see that tree.
 _WITHOUT_V2_TREE: Final = (
@@ -34,9 +36,8 @@ _WITHOUT_V2_TREE: Final = (
 _NOT_FOUND: Final = re.compile(r"executable file `(?P<name>.*?)` not found in \$PATH")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OciRuntime:
-    """One OCI runtime with its state directory. Made by `find`."""
+class OciRuntime(Value, kw_only=True):
+    """One OCI runtime with its state directory. Made by `find_runtime`."""
 
     name: str  # crun | runc
     path: str
@@ -83,16 +84,19 @@ class OciRuntime:
             raise OciRuntimeError(f"{self.name} delete failed: {last_message(result.stderr)}")
 
 
-def find_runtime(state_directory: Path, *, search_path: str | None = None) -> OciRuntime:
-    """crun, or runc where there is no crun. Blocking.
+def find_runtime(state_directory: Path, *, wanted: str = "", search_path: str | None = None) -> OciRuntime:
+    """The `wanted` one of NAMES; if that is "", crun, or runc where there is no crun. Blocking.
 
     Raises:
-        RuntimeMissingError: neither is installed; the text names the package.
+        RuntimeMissingError: it is not installed; the text names the package.
+        RuntimeChangedError: the containers in `state_directory` were made by the other one, which alone can end them.
     """
     where = search_path if search_path is not None else f"{os.environ.get('PATH', '')}:{SEARCH_PATH}"
-    for name in ("crun", "runc"):
+    for name in [wanted] if wanted else NAMES:
         path = shutil.which(name, path=where)
         if path is not None:
+            if others := len(list(state_directory.glob(f"*/{_STATE_OF_OTHER[name]}"))):
+                raise RuntimeChangedError(name, others)
             mode = cgroup.detect_mode()
             hides_v2 = name == "crun" and mode is CgroupMode.HYBRID and cgroup.v2_keeps_controllers()
             return OciRuntime(
@@ -103,7 +107,9 @@ def find_runtime(state_directory: Path, *, search_path: str | None = None) -> Oc
                 prefix=_WITHOUT_V2_TREE if hides_v2 else (),
             )
     raise RuntimeMissingError(
-        "no OCI runtime on this machine: neither crun nor runc is in PATH. Install one: apt-get install crun"
+        f"the OCI runtime {wanted} is not in PATH. Install it: apt-get install {wanted}"
+        if wanted
+        else "no OCI runtime on this machine: neither crun nor runc is in PATH. Install one: apt-get install crun"
     )
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+import msgspec
+
+from pullet.base.values import Value
 from pullet.ociruntime import defaults
 from pullet.ociruntime.process_user import ProcessUser
 
 Propagation: TypeAlias = Literal["rprivate", "rslave", "rshared"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BindMount:
+class BindMount(Value, kw_only=True):
     """A path of the machine at a path of the container."""
 
     source: str
@@ -23,8 +24,7 @@ class BindMount:
     propagation: Propagation = "rprivate"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Namespaces:
+class Namespaces(Value, kw_only=True):
     """Paths of namespaces to join. None: a new one; empty: the machine's own."""
 
     network: str | None
@@ -33,8 +33,7 @@ class Namespaces:
     pid: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Value, kw_only=True):
     """cgroup limits; 0 is "not set". cpu_* are microseconds, memory is bytes."""
 
     cpu_period: int = 0
@@ -45,8 +44,7 @@ class Limits:
     oom_score_adj: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessSpec:
+class ProcessSpec(Value, kw_only=True):
     """What runs, as whom, with which rights."""
 
     args: Sequence[str]
@@ -58,8 +56,7 @@ class ProcessSpec:
     no_new_privileges: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerSpec:
+class ContainerSpec(Value, kw_only=True):
     """All of one container."""
 
     process: ProcessSpec
@@ -75,7 +72,7 @@ class ContainerSpec:
     readonly_paths: Sequence[str] = defaults.READONLY_PATHS
     seccomp: dict[str, Any] | None = None
     host_devices: Sequence[dict[str, Any]] = ()
-    annotations: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 def process_json(process: ProcessSpec, *, oom_score_adj: int = 0) -> dict[str, Any]:

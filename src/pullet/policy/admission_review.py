@@ -8,12 +8,12 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube.field_error import quote
 from pullet.kube.scheme import Resource
 from pullet.kube.status import ApiError
@@ -41,8 +41,7 @@ class WebhookDeniedError(ApiError):
         return status | ({"reason": self.given_reason} if self.given_reason else {})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class Question(Value, kw_only=True):
     """A request as a webhook is told of it; `resource` is the view whose rule matched, `asked` the one requested."""
 
     operation: str
@@ -102,8 +101,7 @@ def review_version(offered: Iterable[str]) -> str:
     return next((version for version in offered if version in VERSIONS), "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Value, kw_only=True):
     """What a webhook said. `patch` are the operations of a JSON Patch."""
 
     allowed: bool

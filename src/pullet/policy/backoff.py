@@ -7,14 +7,13 @@ Source: client-go util/flowcontrol/backoff.go; kubelet-images spec 6.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pullet.base.values import Value
 
 INITIAL_SECONDS = 10.0
 MAX_SECONDS = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(Value):
     delay_seconds: float
     updated_at: float
 

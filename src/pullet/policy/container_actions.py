@@ -12,9 +12,11 @@ computeInitContainerActions; kubelet-images spec 12.1, 15.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
+
+from pullet.base.values import State, Value
 from pullet.cri.types import ContainerState, NamespaceMode, PodSandboxState
 from pullet.kube.container import ContainerView, EphemeralContainerView, InitContainerView, RestartPolicy
 from pullet.kube.pod import PodView
@@ -31,8 +33,7 @@ class KillReason(StrEnum):
     UNKNOWN_STATE = "Unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerKill:
+class ContainerKill(Value):
     """A container to kill first. `message` is the text of its Killing event."""
 
     container: ContainerView
@@ -41,8 +42,7 @@ class ContainerKill:
     reason: KillReason
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodActions:
+class PodActions(Value, kw_only=True):
     """The steps of one sync, in this order: kills, sandbox, ephemeral, init, regular containers.
 
     `kill_pod` means everything that runs, and the old sandbox. `attempt` numbers the sandbox to be created; before it
@@ -232,12 +232,11 @@ def _kill_unknown(container: ContainerView, latest: ContainerRuntimeStatus, noun
     return ContainerKill(container, latest.id, message, KillReason.UNKNOWN_STATE)
 
 
-@dataclass(slots=True)
-class _InitActions:
+class _InitActions(State):
     is_initialized: bool = False
     kill_pod: bool = False
-    kills: list[ContainerKill] = field(default_factory=list)
-    indexes: set[int] = field(default_factory=set)
+    kills: list[ContainerKill] = msgspec.field(default_factory=list)
+    indexes: set[int] = msgspec.field(default_factory=set)
 
     def to_start(self, pod: PodView) -> tuple[InitContainerView, ...]:
         return tuple(pod.spec.init_containers[index] for index in sorted(self.indexes))

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.cri.types import ContainerState
 from pullet.kube import reasons
 from pullet.kube.container import ContainerKind, ContainerView
@@ -30,8 +30,7 @@ _LOST_MESSAGE = "The container could not be located when the pod was deleted.  T
 _REASON_CACHE_SIZE = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class StartFailure:
+class StartFailure(Value):
     """Why the last start of a container failed."""
 
     reason: str

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypeVar
 from urllib.parse import unquote
 
+from pullet.base.values import Value
 from pullet.cri.types import AuthConfig
 
 DEFAULT_REGISTRY_KEY = "index.docker.io"
@@ -24,8 +25,7 @@ DEFAULT_REGISTRY_KEY = "index.docker.io"
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class SecretSource:
+class SecretSource(Value, order=True):
     """The Secret a credential came from."""
 
     namespace: str
@@ -33,8 +33,7 @@ class SecretSource:
     uid: str
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class ServiceAccountSource:
+class ServiceAccountSource(Value, order=True):
     """The ServiceAccount for whose token a provider gave the credential."""
 
     namespace: str

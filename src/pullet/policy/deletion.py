@@ -6,10 +6,10 @@ Source: apiserver pkg/registry/rest/delete.go, generic/registry/store.go; pkg/re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube.scheme import NAMESPACES, PODS, Resource
 
 FOREGROUND = "foregroundDeletion"
@@ -19,8 +19,7 @@ _DEFAULT_GRACE_SECONDS = 30
 _LONGEST_GRACE_SECONDS = 2**31 - 1  # later moments have no spelling
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeleteOptions:
+class DeleteOptions(Value, kw_only=True):
     """metav1.DeleteOptions, those parts that decide."""
 
     grace_period_seconds: int | None = None
@@ -65,8 +64,7 @@ class DeleteOptions:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Grace:
+class Grace(Value):
     """Seconds until the end; `is_shortened` when this delete changes what an earlier one had set."""
 
     seconds: int

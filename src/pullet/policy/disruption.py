@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube.field_error import FieldError, invalid, not_supported
 from pullet.kube.meta import format_time, is_deleting, labels_of, name_of, parse_time
 from pullet.kube.selector import SelectorError, label_selector_from
@@ -80,8 +80,7 @@ def take_one(budget: JsonObject, pod_name: str, now: datetime) -> JsonObject:
     return budget
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Value):
     """A budget's new status, and the seconds after which it must be looked at again."""
 
     status: JsonObject

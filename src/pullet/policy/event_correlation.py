@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
+import msgspec
+
+from pullet.base.values import State, Value
 from pullet.kube.event import ObjectReferenceView
 
 AGGREGATE_AFTER_MESSAGES = 10
@@ -29,8 +31,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(Value, kw_only=True):
     """One thing that happened, as it would be written if nothing like it had happened before.
 
     The times are aware UTC; `name` is unique (`event_name`).
@@ -70,15 +71,13 @@ class Event:
         return ("spam", *self._object_key, self.type if by_type else "")
 
 
-@dataclass(frozen=True, slots=True)
-class CreateEvent:
+class CreateEvent(Value):
     """Write it as a new object."""
 
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class PatchEvent:
+class PatchEvent(Value):
     """Patch count, lastTimestamp and message of the object of that name; answered 404, create it instead."""
 
     event: Event
@@ -91,21 +90,18 @@ def event_name(involved_name: str, now: datetime) -> str:
     return f"{involved_name}.{nanoseconds:x}"
 
 
-@dataclass(slots=True)
-class _Group:
+class _Group(State):
     last_at: datetime
-    messages: set[str] = field(default_factory=set)
+    messages: set[str] = msgspec.field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(Value):
     name: str
     count: int
     first_at: datetime
 
 
-@dataclass(slots=True)
-class _Bucket:
+class _Bucket(State):
     tokens: float
     refilled_at: datetime
 
@@ -147,12 +143,12 @@ class EventCorrelator:
         if len(group.messages) < AGGREGATE_AFTER_MESSAGES:
             return event, event.identity_key
         group.messages.pop()  # any one: the set stays one short of the limit
-        return replace(event, message=AGGREGATE_PREFIX + event.message, first_at=now), event.group_key
+        return msgspec.structs.replace(event, message=AGGREGATE_PREFIX + event.message, first_at=now), event.group_key
 
     def _count(self, event: Event, identity: tuple[str, ...]) -> tuple[Event, bool]:
         seen = self._seen.get(identity)
         if seen is not None:
-            event = replace(event, name=seen.name, first_at=seen.first_at, count=seen.count + 1)
+            event = msgspec.structs.replace(event, name=seen.name, first_at=seen.first_at, count=seen.count + 1)
         self._seen.put(identity, _Seen(event.name, event.count, event.first_at))
         return event, seen is not None
 

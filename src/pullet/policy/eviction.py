@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
 from pullet.base.errors import UsageError
+from pullet.base.values import Value
 from pullet.kube.quantity import Quantity, parse_quantity
 
 MEMORY_PRESSURE = "MemoryPressure"
@@ -60,16 +60,14 @@ IGNORED_SIGNALS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(Value):
     """What is left of what there is: bytes, or inodes."""
 
     available: int
     capacity: int
 
 
-@dataclass(frozen=True, slots=True)
-class EvictionThreshold:
+class EvictionThreshold(Value):
     """Less than this is pressure: a share of the capacity (0 to 1), or an amount when `share` is None."""
 
     signal: EvictionSignal

@@ -12,15 +12,14 @@ Source: kubernetes pkg/kubelet/images/image_gc_manager.go; kubelet-images spec 1
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 
 from pullet.base.errors import UsageError
+from pullet.base.values import Value
 
 NEVER_USED = float("-inf")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageGCPolicy:
+class ImageGCPolicy(Value, kw_only=True):
     """The settings. Garbage collection is off when the high threshold is 100 and there is no maximal age.
 
     Raises:
@@ -47,8 +46,7 @@ class ImageGCPolicy:
         return self.high_threshold_percent == 100 and self.max_age_seconds == 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageOnDisk:
+class ImageOnDisk(Value, kw_only=True):
     """An image as the runtime lists it."""
 
     id: str
@@ -56,8 +54,7 @@ class ImageOnDisk:
     is_pinned: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageRecord:
+class ImageRecord(Value, kw_only=True):
     """What is remembered about an image since this node first saw it."""
 
     id: str
@@ -112,8 +109,7 @@ def choose_for_space(candidates: Iterable[ImageRecord], *, min_age_seconds: floa
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class SpaceNeed:
+class SpaceNeed(Value):
     """How full the image filesystem is and what has to go. `to_free_bytes` 0: below the high threshold."""
 
     usage_percent: int
@@ -130,8 +126,7 @@ def compute_space_need(policy: ImageGCPolicy, *, capacity_bytes: int, available_
     return SpaceNeed(usage, max(0, to_free))
 
 
-@dataclass(frozen=True, slots=True)
-class ImageVerdict:
+class ImageVerdict(Value):
     """What a run does with one image, and why, as a sentence."""
 
     id: str
@@ -140,8 +135,7 @@ class ImageVerdict:
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class CollectionPlan:
+class CollectionPlan(Value):
     """A run told beforehand: the images that go first, in the order they go."""
 
     need: SpaceNeed

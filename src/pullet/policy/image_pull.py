@@ -6,10 +6,10 @@ gathered before; the decision carries the reasons that led to it, as sentences t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias, assert_never
 
+from pullet.base.values import Value
 from pullet.kube.reasons import ERR_IMAGE_NEVER_PULL
 from pullet.oci.reference import ReferenceInvalidError, parse_image_name
 
@@ -47,8 +47,7 @@ def effective_pull_policy(policy: str, image: str) -> PullPolicy:
         return PullPolicy.ALWAYS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PullFacts:
+class PullFacts(Value, kw_only=True):
     """What is known when the decision is taken.
 
     `image_ref` is what the runtime answered; it is not asked when the policy is Always (None then says nothing).
@@ -66,31 +65,27 @@ class PullFacts:
     last_failure: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class UseLocal:
+class UseLocal(Value):
     """Use the image that is on the machine; no registry is asked."""
 
     image_ref: str
     trace: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Pull:
+class Pull(Value):
     """Ask the registry now."""
 
     trace: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Value):
     """A pull is needed, and the last one failed too recently: ImagePullBackOff."""
 
     remaining_seconds: float
     trace: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(Value):
     """The image cannot be used and must not be pulled; `reason` is the container's waiting reason."""
 
     reason: str

@@ -7,11 +7,11 @@ eviction_manager.go Admit; pkg/kubelet/types/pod_update.go IsCriticalPod.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 
 import msgspec
 
+from pullet.base.values import Value
 from pullet.kube.container import ResourcesView
 from pullet.kube.pod import PodView
 from pullet.kube.quantity import Quantity, parse_quantity
@@ -34,8 +34,7 @@ _SOURCE = "kubernetes.io/config.source"
 _MEMORY_TAINT = {"key": "node.kubernetes.io/memory-pressure", "effect": "NoSchedule"}
 
 
-@dataclass(frozen=True, slots=True)
-class DiskUse:
+class DiskUse(Value):
     """Allocated bytes, and inodes."""
 
     size_bytes: int = 0
@@ -45,8 +44,7 @@ class DiskUse:
         return DiskUse(self.size_bytes + other.size_bytes, self.inodes + other.inodes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerUse:
+class ContainerUse(Value, kw_only=True):
     """What a container uses: its writable layer, its logs, its working set."""
 
     rootfs: DiskUse = DiskUse()
@@ -54,11 +52,10 @@ class ContainerUse:
     memory_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodUse:
+class PodUse(Value, kw_only=True):
     """What a pod uses; `containers` by name, `volumes` those that lie on the node's disk."""
 
-    containers: Mapping[str, ContainerUse] = field(default_factory=dict)
+    containers: Mapping[str, ContainerUse] = msgspec.field(default_factory=dict)
     volumes: DiskUse = DiskUse()
 
 

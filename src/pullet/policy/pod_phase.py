@@ -7,12 +7,14 @@ Source: kubernetes pkg/kubelet/kubelet_pods.go getPhase, pkg/kubelet/status/gene
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from pullet.base.jsonvalue import JsonObject
 from pullet.base.quote import go_quote
+from pullet.base.values import State
 from pullet.kube import reasons
 from pullet.kube.container import ContainerView, InitContainerView, RestartPolicy
 from pullet.kube.pod import PodView
@@ -35,15 +37,14 @@ class PodPhase(StrEnum):
         return self in (PodPhase.SUCCEEDED, PodPhase.FAILED)
 
 
-@dataclass(slots=True)
-class _Counts:
+class _Counts(State):
     pending_init: int = 0
     pending_sidecars: int = 0
     failed_for_good: int = 0
     unknown: int = 0
     running: int = 0
     waiting: int = 0
-    exit_codes: dict[str, int] = field(default_factory=dict)  # of stopped regular containers, by name
+    exit_codes: dict[str, int] = msgspec.field(default_factory=dict)  # of stopped regular containers, by name
 
 
 def compute_phase(pod: PodView, statuses: Sequence[Mapping[str, Any]], *, is_terminal: bool = False) -> PodPhase:

@@ -6,10 +6,10 @@ Source: kubernetes pkg/api/v1/pod/util.go (VisitPodSecretNames, VisitPodConfigma
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.policy.pod_defaulting import containers_of
 
 # volume source → the field that names a secret or holds a reference to one
@@ -20,8 +20,7 @@ _VOLUME_SECRETS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodReferences:
+class PodReferences(Value, kw_only=True):
     """Names, all in the pod's namespace."""
 
     secrets: frozenset[str]

@@ -5,9 +5,10 @@ Source: kubernetes pkg/kubelet/kubelet_pods.go generateAPIPodStatus; kubelet-ima
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube.container import ContainerKind
 from pullet.kube.pod import PodView
 from pullet.policy.container_actions import sandbox_change
@@ -24,8 +25,7 @@ _LISTS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodStatusFacts:
+class PodStatusFacts(Value, kw_only=True):
     """What the status is made from. `old` is the status written last; `now` and `started_at` are RFC 3339 times.
 
     `is_terminal`: the pod is being ended and nothing will be restarted. `reason` and `message` stand when the node
@@ -39,7 +39,7 @@ class PodStatusFacts:
     runtime_name: str
     now: str
     host_ips: tuple[str, ...] = ()
-    old: JsonObject = field(default_factory=dict)
+    old: JsonObject = msgspec.field(default_factory=dict)
     is_terminal: bool = False
     has_failed: bool = False
     reason: str = ""

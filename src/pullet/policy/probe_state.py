@@ -9,9 +9,11 @@ has a new id, so that a dying container is not probed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+import msgspec
+
+from pullet.base.values import Value
 from pullet.kube.container import ProbeView
 
 
@@ -31,13 +33,12 @@ class ProbeResult(StrEnum):
     UNKNOWN = "Unknown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeVerdicts:
+class ProbeVerdicts(Value, kw_only=True):
     """Standing verdicts by container id; absent means not probed yet."""
 
-    liveness: Mapping[str, ProbeResult] = field(default_factory=dict)
-    readiness: Mapping[str, ProbeResult] = field(default_factory=dict)
-    startup: Mapping[str, ProbeResult] = field(default_factory=dict)
+    liveness: Mapping[str, ProbeResult] = msgspec.field(default_factory=dict)
+    readiness: Mapping[str, ProbeResult] = msgspec.field(default_factory=dict)
+    startup: Mapping[str, ProbeResult] = msgspec.field(default_factory=dict)
 
 
 INITIAL_RESULT = {
@@ -47,8 +48,7 @@ INITIAL_RESULT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeState:
+class ProbeState(Value):
     """The verdict in force and the run of equal results that leads to the next one."""
 
     type: ProbeType
@@ -67,12 +67,14 @@ class ProbeState:
         if self.is_on_hold or result is ProbeResult.UNKNOWN:
             return self
         run_length = self.run_length + 1 if result is self.last_result else 1
-        counted = replace(self, last_result=result, run_length=run_length)
+        counted = msgspec.structs.replace(self, last_result=result, run_length=run_length)
         threshold = probe.failure_threshold if result is ProbeResult.FAILURE else probe.success_threshold
         if run_length < threshold:
             return counted
         restarts = result is ProbeResult.FAILURE and self.type is not ProbeType.READINESS
-        return replace(counted, verdict=result, is_on_hold=restarts, run_length=0 if restarts else run_length)
+        return msgspec.structs.replace(
+            counted, verdict=result, is_on_hold=restarts, run_length=0 if restarts else run_length
+        )
 
     @property
     def must_restart(self) -> bool:

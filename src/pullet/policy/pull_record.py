@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeVar
 
 import msgspec
 
 from pullet.base.decodable import decodable
 from pullet.base.errors import PulletError
+from pullet.base.values import Value
 from pullet.policy.credential_match import CredentialSource, SecretSource, ServiceAccountSource, TrackedCredential
 
 API_VERSION = "kubelet.config.k8s.io/v1beta1"
@@ -27,16 +27,14 @@ class PullRecordInvalidError(PulletError):
     reason: ClassVar[str] = "PullRecordInvalid"
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedSecret:
+class RecordedSecret(Value):
     """A Secret whose content pulled the image."""
 
     source: SecretSource
     credential_hash: str
 
 
-@dataclass(frozen=True, slots=True)
-class ImageAccess:
+class ImageAccess(Value):
     """Who may use an image under one name. `node_pods_accessible`: every pod of this node."""
 
     secrets: tuple[RecordedSecret, ...] = ()
@@ -44,8 +42,7 @@ class ImageAccess:
     node_pods_accessible: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PulledRecord:
+class PulledRecord(Value, kw_only=True):
     """Proofs for one image ref, by image name without tag and digest in the user's spelling.
 
     `last_updated_at` is an RFC 3339 time; it moves only when something changed.
@@ -53,7 +50,7 @@ class PulledRecord:
 
     image_ref: str
     last_updated_at: str
-    access: Mapping[str, ImageAccess] = field(default_factory=dict)
+    access: Mapping[str, ImageAccess] = msgspec.field(default_factory=dict)
 
 
 def access_of(credential: TrackedCredential | None) -> ImageAccess:
@@ -85,7 +82,7 @@ def merge_access(
     merged = access if known is None else _join(known, access)
     if merged == known:
         return record
-    return replace(record, last_updated_at=now, access={**record.access, name: merged})
+    return msgspec.structs.replace(record, last_updated_at=now, access={**record.access, name: merged})
 
 
 def _join(known: ImageAccess, new: ImageAccess) -> ImageAccess:

@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 from pullet.base.errors import UsageError
 from pullet.base.quote import go_quote
+from pullet.base.values import Value
 from pullet.oci.reference import ReferenceInvalidError, parse_strict, trim_tag_and_digest
 from pullet.policy.credential_match import SecretSource, ServiceAccountSource, TrackedCredential
 from pullet.policy.pull_record import ImageAccess, PulledRecord, RecordedSecret
@@ -51,8 +52,7 @@ def trimmed_name(image: str) -> str:
         return image
 
 
-@dataclass(frozen=True, slots=True)
-class VerificationRule:
+class VerificationRule(Value):
     """The policy with its allow list; make it with `parse_verification_rule`."""
 
     policy: VerificationPolicy = VerificationPolicy.NEVER_VERIFY_PRELOADED
@@ -124,8 +124,7 @@ def _pattern_problem(pattern: str) -> str:
     return ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccessFacts:
+class AccessFacts(Value, kw_only=True):
     """What is known about an image on the machine. `record` None: there is none for this image ref.
 
     `has_intent`: a pull by this node is, or was, under way for the image string. `read_error`: records could not be
@@ -144,8 +143,7 @@ class AccessFacts:
         return self.record is not None or self.has_intent
 
 
-@dataclass(frozen=True, slots=True)
-class Accessible:
+class Accessible(Value):
     """The pod may use the image. `learned` is to be merged into the record: a secret that proved equal."""
 
     reason: str
@@ -153,8 +151,7 @@ class Accessible:
     learned: ImageAccess | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MustProve:
+class MustProve(Value):
     """The pod has to prove its access by pulling."""
 
     reason: str
@@ -171,8 +168,7 @@ class NeedsCredentials:
 Access: TypeAlias = Accessible | MustProve
 
 
-@dataclass(frozen=True, slots=True)
-class AccessReport:
+class AccessReport(Value):
     """What the rule says of a present image for pods in general, and the proofs on record (None: none)."""
 
     answer: Access | NeedsCredentials

@@ -7,9 +7,9 @@ back here, so a restarted node knows its containers again. Source: kubernetes pk
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Self
 
+from pullet.base.values import Value
 from pullet.cri.types import ContainerState, ContainerStatus, PodSandboxState, PodSandboxStatus
 
 LABEL_POD_NAME = "io.kubernetes.pod.name"
@@ -24,8 +24,7 @@ ANNOTATION_TERMINATION_GRACE_PERIOD = "io.kubernetes.pod.terminationGracePeriod"
 ANNOTATION_PRE_STOP = "io.kubernetes.container.preStopHandler"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContainerRuntimeStatus:
+class ContainerRuntimeStatus(Value, kw_only=True):
     """One container the runtime knows, alive or dead. Times are nanoseconds since the epoch, 0 = never."""
 
     name: str
@@ -83,8 +82,7 @@ def _restart_count(annotations: Mapping[str, str], attempt: int) -> int:
     return int(written) if written.isdecimal() else attempt
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodRuntimeStatus:
+class PodRuntimeStatus(Value, kw_only=True):
     """Everything the runtime has of one pod. Sandboxes and containers are newest first."""
 
     uid: str

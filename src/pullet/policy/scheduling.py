@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from pullet.base.values import Value
 from pullet.policy.scheduling_facts import Amounts, NodeFacts, PodDemand
 from pullet.policy.scheduling_filters import Refusal, check_node, find_untolerated_taint, matches_term
 
@@ -21,16 +21,14 @@ _IMAGE_MAX_BYTES_PER_CONTAINER = 1000 * _MIB
 _TAINT_WEIGHT, _AFFINITY_WEIGHT = 3, 2  # the others weigh 1
 
 
-@dataclass(frozen=True, slots=True)
-class Assigned:
+class Assigned(Value):
     """The pod goes to this node; `scores` says how each feasible node did."""
 
     node_name: str
     scores: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Unassigned:
+class Unassigned(Value):
     """No node will do; `message` is kube-scheduler's sentence."""
 
     message: str

@@ -6,10 +6,12 @@ Source: kube-scheduler pkg/scheduler/framework/types.go, k8s.io/component-helper
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import msgspec
+
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube.meta import labels_of, name_of
 from pullet.kube.quantity import parse_quantity
 
@@ -21,37 +23,35 @@ _TERMINAL = ("Succeeded", "Failed")
 _ASSUMED: Amounts = {"cpu": 100, "memory": 200 * 1024 * 1024}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PodDemand:
+class PodDemand(Value, kw_only=True):
     """What a pod asks of a node."""
 
     name: str
     namespace: str
     node_name: str = ""
-    node_selector: Mapping[str, str] = field(default_factory=dict)
-    node_affinity: Mapping[str, Any] = field(default_factory=dict)
+    node_selector: Mapping[str, str] = msgspec.field(default_factory=dict)
+    node_affinity: Mapping[str, Any] = msgspec.field(default_factory=dict)
     tolerations: tuple[Mapping[str, Any], ...] = ()
-    requests: Amounts = field(default_factory=dict)
-    assumed: Amounts = field(default_factory=dict)  # requests with the assumed minimum per container
+    requests: Amounts = msgspec.field(default_factory=dict)
+    assumed: Amounts = msgspec.field(default_factory=dict)  # requests with the assumed minimum per container
     host_ports: frozenset[HostPort] = frozenset()
     images: tuple[str, ...] = ()  # of init containers, containers and image volumes, as written
     container_count: int = 0  # init and regular
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeFacts:
+class NodeFacts(Value, kw_only=True):
     """A node with what the pods on it take."""
 
     name: str
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     taints: tuple[Mapping[str, Any], ...] = ()
     is_unschedulable: bool = False
-    allocatable: Amounts = field(default_factory=dict)
-    requested: Amounts = field(default_factory=dict)
-    assumed: Amounts = field(default_factory=dict)
+    allocatable: Amounts = msgspec.field(default_factory=dict)
+    requested: Amounts = msgspec.field(default_factory=dict)
+    assumed: Amounts = msgspec.field(default_factory=dict)
     pod_count: int = 0
     host_ports: frozenset[HostPort] = frozenset()
-    images: Mapping[str, int] = field(default_factory=dict)  # name → size in bytes
+    images: Mapping[str, int] = msgspec.field(default_factory=dict)  # name → size in bytes
 
 
 def is_terminal(pod: JsonObject) -> bool:

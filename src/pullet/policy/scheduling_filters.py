@@ -8,9 +8,9 @@ nodeports, noderesources.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, get_args
 
+from pullet.base.values import Value
 from pullet.kube.selector import LabelRequirement, Operator
 from pullet.policy.scheduling_facts import HostPort, NodeFacts, PodDemand
 
@@ -18,8 +18,7 @@ UNSCHEDULABLE_TAINT = "node.kubernetes.io/unschedulable"
 _ANY_ADDRESS = "0.0.0.0"
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Value):
     """Why a node will not do; `is_final` when removing other pods from it would not help."""
 
     reasons: tuple[str, ...]

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import State
 from pullet.kube.custom_kind import Schema
 from pullet.kube.field_error import (
     FieldError,
@@ -50,8 +50,7 @@ def validate_value(value: Any, schema: Schema, old: Any = _UNSET, path: str = ""
     return [*_check(value, schema, path, old).errors, *_list_errors(value, schema, path, old)]
 
 
-@dataclass(slots=True)
-class _Outcome:
+class _Outcome(State):
     """The errors of a value, and how many checks were made: of failed alternatives the closest one is told."""
 
     errors: list[FieldError]

@@ -6,10 +6,10 @@ Source: apiserver pkg/admission/plugin/webhook/predicates/{rules,namespace,objec
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.kube.meta import labels_of
 from pullet.kube.scheme import NAMESPACES, Resource
 from pullet.kube.selector import label_selector_from
@@ -17,8 +17,7 @@ from pullet.kube.selector import label_selector_from
 ANY = "*"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attributes:
+class Attributes(Value, kw_only=True):
     """A write as webhooks are matched against it.
 
     `namespace` of a Namespace object is its own name. `obj` is None for a delete, `old` for a create.

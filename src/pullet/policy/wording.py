@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from pullet.base.errors import UsageError
 from pullet.base.quote import go_quote
+from pullet.base.values import Value
 from pullet.kube.duration import format_go_nanoseconds
 from pullet.kube.reasons import ERR_IMAGE_PULL, REGISTRY_UNAVAILABLE, SIGNATURE_VALIDATION_FAILED
 
@@ -78,8 +78,7 @@ def go_list(names: Iterable[str]) -> str:
     return f"[{' '.join(names)}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Wording:
+class Wording(Value):
     """The texts of one Kubernetes release.
 
     `ensures_secret_pulled_images`: the gate KubeletEnsureSecretPulledImages; None is that release's default.

@@ -21,6 +21,7 @@ import msgspec
 from pullet.base.decodable import decodable
 from pullet.base.jsonvalue import canonical_json
 from pullet.base.redact import Secret
+from pullet.base.values import Value
 from pullet.kit.clock import Clock
 from pullet.kit.locks import ThreadKeyedLock
 from pullet.oci.distribution import Challenge
@@ -65,8 +66,7 @@ class TokenAnswer(msgspec.Struct, frozen=True):
     expires_in: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenRequest:
+class TokenRequest(Value, kw_only=True):
     """The one request that gets a token."""
 
     method: str
@@ -80,8 +80,7 @@ TokenFetcher: TypeAlias = Callable[
 ]  # sends it, gives the body of the 200 answer; raises RegistryError
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(Value):
     value: Secret
     expires_at: float  # monotonic
 

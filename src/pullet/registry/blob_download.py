@@ -10,10 +10,10 @@ checked by whoever reads, who may ask anew without the host that lied.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
+from pullet.base.values import Value
 from pullet.kit.clock import Clock
 from pullet.oci.descriptor import Descriptor
 from pullet.oci.distribution import parse_content_range
@@ -32,8 +32,7 @@ FIRST_PAUSE_SECONDS: Final = 0.1
 _DISCARD_BYTES: Final = 128 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class BlobSource:
+class BlobSource(Value):
     """A place that may have the blob; `open` sends the GET with the headers given."""
 
     host: str

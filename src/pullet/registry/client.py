@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -20,6 +19,7 @@ import msgspec
 
 from pullet.base.decodable import decodable
 from pullet.base.redact import redact_url
+from pullet.base.values import Value
 from pullet.kit.clock import Clock
 from pullet.oci import distribution, mediatype
 from pullet.oci.descriptor import Descriptor
@@ -53,8 +53,7 @@ T = TypeVar("T")
 _TRY_ANOTHER_LOGIN: Final = frozenset({401, 403, 404})  # some registries say 404 of what a login may not see
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedManifest:
+class ResolvedManifest(Value, kw_only=True):
     """What a reference stands for now, and the endpoint that said so."""
 
     descriptor: Descriptor
@@ -228,7 +227,7 @@ class RegistryClient:
 
         registry = self._hosts.endpoints(domain)[-1]
         request = Request("GET", "/v2/", "", {"Accept": "application/json"})
-        self._send(registry, request, replace(caller, on_exchange=note), None).close()
+        self._send(registry, request, msgspec.structs.replace(caller, on_exchange=note), None).close()
         return was_asked
 
     def _with_words(self, error: DeniedError, path: str, reference: Reference, caller: Caller) -> DeniedError:
@@ -279,7 +278,7 @@ class RegistryClient:
             return self._send(endpoint, request, caller, tries)
         except UnexpectedStatusError as error:
             if error.status == 400 and not error.is_json and endpoint.base.startswith("http:"):
-                self._send(endpoint, replace(request, method="GET"), caller, 1).close()
+                self._send(endpoint, msgspec.structs.replace(request, method="GET"), caller, 1).close()
             raise
 
     def _fetch_document(

@@ -6,8 +6,8 @@ import http.client
 import select
 import threading
 from collections import defaultdict
-from dataclasses import dataclass
 
+from pullet.base.values import Value
 from pullet.kit.clock import Clock
 from pullet.kit.worker_threads import StopFlag
 from pullet.registry.dial import Dialer
@@ -18,8 +18,7 @@ from pullet.registry.proxies import Proxy
 from pullet.registry.tls_handshake import Stream, shut_down, wire_of
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Value):
     """What a connection is good for; different TLS settings never share one."""
 
     scheme: str

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import ssl
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from pullet.base.values import Value
 from pullet.registry.endpoint import TlsSettings
 from pullet.registry.errors import RegistryUnavailableError
 from pullet.registry.proxies import Proxy
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DialTarget:
+class DialTarget(Value, kw_only=True):
     """Where to connect, and the request it is for (named in errors)."""
 
     scheme: str

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from pullet.base.values import Value
 from pullet.registry.errors import HostsConfigError
 
 DOCKER_HUB: Final = "docker.io"
@@ -19,8 +20,7 @@ ALL_CAPABILITIES: Final = frozenset({PULL, RESOLVE, PUSH})
 DIAL_TIMEOUT_SECONDS: Final = 30.0  # Source: containerd core/remotes/docker/config/hosts.go
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TlsSettings:
+class TlsSettings(Value, kw_only=True):
     """How to check a server and show who we are. Empty `ca_files` means the system's CAs alone."""
 
     ca_files: tuple[Path, ...] = ()
@@ -36,7 +36,7 @@ class Endpoint:
     namespace: str = ""  # sent as ?ns= to every host but the one in the name
     is_mirror: bool = False  # stands in for the registry, with logins of its own
     capabilities: frozenset[str] = ALL_CAPABILITIES
-    tls: TlsSettings = TlsSettings()
+    tls: TlsSettings = field(default=TlsSettings())
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # may hold a credential of the endpoint's own
     dial_timeout_seconds: float = DIAL_TIMEOUT_SECONDS
 

@@ -6,11 +6,12 @@ Mirrors given by settings come first, then what certs.d/<host>/hosts.toml says, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
+from pullet.base.values import Value
 from pullet.registry.endpoint import Endpoint, TlsSettings, api_base, default_endpoint, registry_host
 from pullet.registry.hosts_toml import load_hosts_toml
 from pullet.registry.short_names import ShortNames
@@ -24,13 +25,12 @@ class MirrorSettings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", 
     skip_verify: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostsConfig:
+class HostsConfig(Value, kw_only=True):
     """Answers `endpoints(domain)`. hosts.toml is read afresh each time, so that edits work without a restart."""
 
     certs_directories: tuple[Path, ...] = ()
-    mirrors: Mapping[str, MirrorSettings] = field(default_factory=dict)
-    short_names: ShortNames = field(default_factory=lambda: ShortNames(None))
+    mirrors: Mapping[str, MirrorSettings] = msgspec.field(default_factory=dict)
+    short_names: ShortNames = msgspec.field(default_factory=lambda: ShortNames(None))
 
     def endpoints(self, domain: str) -> tuple[Endpoint, ...]:
         """The endpoints for references of `domain`, in the order to be tried, none twice. Blocking.

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import socket
 import threading
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
+import msgspec
+
+from pullet.base.values import State
 from pullet.kit.clock import Clock
 from pullet.kit.worker_threads import StopFlag
 
@@ -20,12 +22,11 @@ _POLL_SECONDS: Final = 0.1  # how soon a stop or the deadline is noticed
 Addresses: TypeAlias = list[tuple[Any, ...]]  # as getaddrinfo gives them
 
 
-@dataclass(slots=True, eq=False)
-class _Lookup:
+class _Lookup(State, eq=False):
     """One question under way; everybody who asks the same waits for it."""
 
-    done: threading.Event = field(default_factory=threading.Event)
-    addresses: Addresses = field(default_factory=list)
+    done: threading.Event = msgspec.field(default_factory=threading.Event)
+    addresses: Addresses = msgspec.field(default_factory=list)
     error: OSError | UnicodeError | None = None
 
 

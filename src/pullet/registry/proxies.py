@@ -12,11 +12,11 @@ from __future__ import annotations
 import base64
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Self
 from urllib.parse import unquote, urlsplit
 
 from pullet.base.redact import Secret, redact_url
+from pullet.base.values import Value
 from pullet.registry.endpoint import is_loopback
 from pullet.registry.errors import HostsConfigError
 
@@ -27,8 +27,7 @@ _PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _MAX_SOCKS_LOGIN_BYTES: Final = 255
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proxy:
+class Proxy(Value, kw_only=True):
     """A proxy; `scheme` is how it is spoken to. User and password are empty for none."""
 
     host: str  # with port if given
@@ -65,8 +64,7 @@ class Proxy:
         return Secret(f"Basic {base64.b64encode(pair).decode()}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxySettings:
+class ProxySettings(Value, kw_only=True):
     """The values of the three variables. Empty ones mean no proxy."""
 
     http: Secret = _NONE  # may hold a password

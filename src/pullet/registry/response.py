@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
+from pullet.base.values import Value
 from pullet.kit.worker_threads import StopFlag
 from pullet.oci.distribution import parse_rate_limit
 from pullet.registry.connections import Connection, Connections
@@ -17,8 +17,7 @@ from pullet.registry.errors import ContentMismatchError, RegistryUnavailableErro
 MAX_DRAINED_BYTES: Final = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class RateLimit:
+class RateLimit(Value):
     """What a registry says of its limit: `remaining` of `limit` requests (None: not told) in `window_seconds`."""
 
     remaining: int

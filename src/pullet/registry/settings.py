@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
+
+from pullet.base.values import Value
 
 KIB = 1024
 MIB = 1024 * KIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryLimits:
+class RetryLimits(Value, kw_only=True):
     """How often and how long one request is tried again at one endpoint."""
 
     tries: int = 3
@@ -18,8 +19,7 @@ class RetryLimits:
     max_retry_after_seconds: float = 10.0  # a registry that wants more is asked again at the next pull
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DownloadLimits:
+class DownloadLimits(Value, kw_only=True):
     """When a download gives an endpoint up. A resume that brought `progress_bytes` counts as none."""
 
     max_resumes: int = 5
@@ -28,13 +28,12 @@ class DownloadLimits:
     stall_min_bytes: int = 32 * KIB  # within one window
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegistrySettings:
+class RegistrySettings(Value, kw_only=True):
     """All of them."""
 
     read_timeout_seconds: float = 30.0  # without a single byte
-    retry: RetryLimits = field(default_factory=RetryLimits)
-    download: DownloadLimits = field(default_factory=DownloadLimits)
+    retry: RetryLimits = msgspec.field(default_factory=RetryLimits)
+    download: DownloadLimits = msgspec.field(default_factory=DownloadLimits)
     connections_per_host: int = 8  # in use at once
     connections_in_all: int = 32
     unhealthy_seconds: float = 15.0  # an endpoint that did not answer is asked last for that long

@@ -10,24 +10,25 @@ from __future__ import annotations
 
 import threading
 import tomllib
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+import msgspec
+
+from pullet.base.values import State
 from pullet.oci.reference import Reference, ReferenceInvalidError, is_short_name, parse_normalized, parse_strict
 from pullet.registry.errors import HostsConfigError
 
 _Stamp: TypeAlias = tuple[tuple[str, int, int], ...]  # path, modification time, size
 
 
-@dataclass(slots=True)
-class ShortNames:
+class ShortNames(State):
     """The aliases of one registries.conf (None: of none). Edits work without a restart. Thread-safe."""
 
     config_file: Path | None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
     _stamp: _Stamp = ()
-    _aliases: dict[str, str] = field(default_factory=dict)
+    _aliases: dict[str, str] = msgspec.field(default_factory=dict)
 
     def expand(self, image: str) -> Reference:
         """`image` in full: by its alias if it is a short name that has one, else as Docker reads it. Blocking.

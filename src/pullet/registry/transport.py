@@ -14,12 +14,14 @@ from __future__ import annotations
 import http.client
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final, Self
 from urllib.parse import urljoin, urlsplit
 
+import msgspec
+
 from pullet import __version__
 from pullet.base.redact import redact_url
+from pullet.base.values import Value
 from pullet.kit.clock import Clock
 from pullet.kit.worker_threads import StopFlag, StoppedError
 from pullet.oci import distribution
@@ -48,8 +50,7 @@ TRANSIENT_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
+class Exchange(Value, kw_only=True):
     """One request and what came of it. `status` 0: no answer, and `error` says why."""
 
     method: str
@@ -62,8 +63,7 @@ class Exchange:
     rate_limit: RateLimit | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
+class Caller(Value, kw_only=True):
     """For whom a request is made: the credential (None is anonymous), how to stop it, who is told.
 
     `mirror_credentials` are the logins for mirrors, by host with port: none of them is shown to the registry, and the
@@ -71,8 +71,8 @@ class Caller:
     """
 
     credential: Credential | None = None
-    mirror_credentials: Mapping[str, Sequence[Credential]] = field(default_factory=dict)
-    stop: StopFlag = field(default_factory=StopFlag)
+    mirror_credentials: Mapping[str, Sequence[Credential]] = msgspec.field(default_factory=dict)
+    stop: StopFlag = msgspec.field(default_factory=StopFlag)
     on_exchange: Callable[[Exchange], None] | None = None
 
     def at(self, endpoint: Endpoint) -> Sequence[Self]:
@@ -80,11 +80,10 @@ class Caller:
         if not endpoint.is_mirror:
             return (self,)
         logins = self.mirror_credentials.get(endpoint.host) or (None,)
-        return [replace(self, credential=login) for login in logins]
+        return [msgspec.structs.replace(self, credential=login) for login in logins]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Value):
     """What is asked of an endpoint."""
 
     method: str

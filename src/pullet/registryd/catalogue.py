@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
+from pullet.base.values import Value
 from pullet.kit.sqlite import Database
 from pullet.oci.digest import Digest
 
@@ -31,8 +33,7 @@ CREATE TABLE blobs (repository TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY 
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManifestRow:
+class ManifestRow(Value, kw_only=True):
     """One manifest or index of a repository. `subject` is empty unless it refers to another manifest."""
 
     digest: Digest
@@ -40,7 +41,7 @@ class ManifestRow:
     size_bytes: int
     subject: str = ""
     artifact_type: str = ""
-    annotations: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Catalogue:

@@ -6,9 +6,9 @@ A corrupt part is removed; the next pull of an image that needs it fetches that 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 
+from pullet.base.values import Value
 from pullet.store.content import ContentStore
 from pullet.store.gc import Collector
 from pullet.store.images import Images
@@ -29,8 +29,7 @@ class FindingKind(StrEnum):
     ORPHAN_SNAPSHOT = "orphan snapshot"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Value):
     """One thing that is wrong. `is_repaired`: it was mended, or the next pull will."""
 
     kind: FindingKind

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
+from pullet.base.values import State, Value
 from pullet.oci.layer_entry import LayerEntryError
 from pullet.store.layer_tree import FLAT_PLAIN, FORMAT_BITS, LNK, Directory, LayerTree, Node, marked_xattrs
 from pullet.store.sparse_pieces import ChunkMap
@@ -41,8 +41,7 @@ _MAX_XATTR_AREA: Final = 4 * 0xFFFF
 _FIRST_NID_AT: Final = 64  # nid 0 means nothing
 
 
-@dataclass(frozen=True, slots=True)
-class ErofsImage:
+class ErofsImage(Value):
     """What to write: `metadata`, part after part, at `metadata_at`, then `superblock` at SUPERBLOCK_AT."""
 
     metadata: Iterator[bytes | bytearray]  # made as it is asked for, once
@@ -51,8 +50,7 @@ class ErofsImage:
     total_bytes: int
 
 
-@dataclass(slots=True)
-class _Placed:
+class _Placed(State):
     """A node with its place in the metadata."""
 
     node: Node

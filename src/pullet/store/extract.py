@@ -13,9 +13,10 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from pullet.oci.layer_entry import LayerEntryError, Marker, parse_whiteout
 from pullet.store import tar_stream
@@ -168,7 +169,7 @@ class TreeExtractor:
         elif member.type not in {tar_stream.CHARACTER, tar_stream.BLOCK_DEVICE}:  # which only root of the machine makes
             kept = {name: value for name, value in member.xattrs.items() if not name.startswith(b"trusted.")}
             try:
-                self._add(replace(member, xattrs=kept))
+                self._add(msgspec.structs.replace(member, xattrs=kept))
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection
-from dataclasses import dataclass
 
+from pullet.base.values import Value
 from pullet.kit.sqlite import Database
 from pullet.oci.digest import DiffID
 from pullet.oci.identity import chain_ids
@@ -21,8 +21,7 @@ from pullet.store.layers import Layers
 from pullet.store.leases import LeaseKind
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
+class Collected(Value):
     """What a collection removed (or, as a plan, would remove)."""
 
     layers: tuple[str, ...]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 
+import msgspec
+
+from pullet.base.values import Value
 from pullet.kit.clock import Clock
 from pullet.kit.sqlite import Database
 from pullet.oci.digest import DiffID, Digest, ImageID
@@ -14,8 +16,7 @@ from pullet.store.errors import ContentNotFoundError
 from pullet.store.metadata import from_text, to_text
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageLayer:
+class ImageLayer(Value, kw_only=True):
     """One layer of an image, as its manifest and config name it."""
 
     diff_id: DiffID
@@ -24,8 +25,7 @@ class ImageLayer:
     size_bytes: int  # compressed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageRecord:
+class ImageRecord(Value, kw_only=True):
     """One image of the store. `id` is the digest of its config.
 
     `names` are what points at it, `repository:tag` and `repository@digest` alike, each with the digest it stands
@@ -195,7 +195,7 @@ def _record(row: tuple[str, str, int, int, str, str]) -> ImageRecord:
 
 def _with_parts(db: sqlite3.Connection, record: ImageRecord) -> ImageRecord:
     key = (record.id,)
-    return replace(
+    return msgspec.structs.replace(
         record,
         layers=tuple(
             ImageLayer(diff_id=DiffID(diff_id), digest=Digest(digest), media_type=media_type, size_bytes=size)

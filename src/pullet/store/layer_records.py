@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from pullet.base.decodable import decodable
+from pullet.base.values import Value
 from pullet.kit.clock import Clock
 from pullet.kit.sqlite import Database
 from pullet.oci.digest import DiffID
@@ -58,8 +58,7 @@ class LayerNeeds(msgspec.Struct, frozen=True, array_like=True):
         return not self.implied_directories and not self.lower_links
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class Layer(Value, kw_only=True):
     """One unpacked, verified layer."""
 
     diff_id: DiffID
@@ -70,8 +69,7 @@ class Layer:
     needs: LayerNeeds
 
 
-@dataclass(frozen=True, slots=True)
-class SyncState:
+class SyncState(Value):
     """Whether a layer is known to be on the disk itself, and under which boot it was written."""
 
     is_synced: bool

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from pullet.base.values import Value
 from pullet.store.errors import MountError
 
 MS_RDONLY, MS_NODEV = 0x1, 0x4
@@ -56,8 +56,7 @@ def unmount(target: Path, flags: int = 0) -> None:
         raise MountError(f"cannot unmount {target}", error) from error
 
 
-@dataclass(frozen=True, slots=True)
-class MountEntry:
+class MountEntry(Value):
     """One line of mountinfo."""
 
     mount_point: Path

@@ -11,9 +11,9 @@ import io
 import os
 import shutil
 import tarfile
-from dataclasses import dataclass
 from pathlib import Path
 
+from pullet.base.values import Value
 from pullet.oci.digest import DiffID, Digest
 from pullet.store.erofs_layers import ErofsLayers, ErofsLayerWriter
 from pullet.store.errors import MountError, StoreError
@@ -25,8 +25,7 @@ from pullet.store.settings import SnapshotterChoice, UnpackLimits
 _CONTENT = b"mounted\n"
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeResult:
+class ProbeResult(Value):
     """What was chosen. `backing` is None for directories; `explanation` says why, for status.
 
     `userxattr`: overlayfs keeps its attributes in `user.overlay.*`, as this process may not write `trusted.*`.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+import msgspec
+
+from pullet.base.values import Value
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -21,8 +24,7 @@ class SnapshotterChoice(StrEnum):
     DIRECTORY = "directory"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnpackLimits:
+class UnpackLimits(Value, kw_only=True):
     """What a layer may ask for before it is refused, while it streams."""
 
     max_layer_bytes: int = 64 * GIB  # uncompressed tar
@@ -40,11 +42,10 @@ class UnpackLimits:
         return min(self.max_layer_bytes, max(self.ratio_free_bytes, self.max_ratio * compressed_bytes))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreSettings:
+class StoreSettings(Value, kw_only=True):
     """How one store works."""
 
     snapshotter: SnapshotterChoice = SnapshotterChoice.AUTO
     keep_compressed_blobs: bool = False
     inline_below_bytes: int = 512 * 1024  # compressed size under which a layer is unpacked without helper threads
-    limits: UnpackLimits = field(default_factory=UnpackLimits)
+    limits: UnpackLimits = msgspec.field(default_factory=UnpackLimits)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from pullet.base.values import Value
 from pullet.kit.clock import Clock
 from pullet.kit.sqlite import Database
 from pullet.oci.digest import DiffID
@@ -16,8 +16,7 @@ from pullet.store.metadata import to_text
 from pullet.store.snapshotter import SnapshotKind
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotRecord:
+class SnapshotRecord(Value):
     """One snapshot; `diff_ids` lowest first."""
 
     key: str

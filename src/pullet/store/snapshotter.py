@@ -11,11 +11,11 @@ After a crash or a reboot: rows and writable data of snapshots are still there, 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from pullet.base.values import Value
 from pullet.oci.digest import DiffID
 
 
@@ -26,8 +26,7 @@ class SnapshotKind(StrEnum):
     VIEW = "view"
 
 
-@dataclass(frozen=True, slots=True)
-class MountedRoot:
+class MountedRoot(Value):
     """A mounted snapshot. `path` is its root directory."""
 
     key: str
@@ -35,16 +34,14 @@ class MountedRoot:
     kind: SnapshotKind
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Value):
     """Disk use: allocated bytes and inodes."""
 
     size_bytes: int
     inodes: int
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotInfo:
+class SnapshotInfo(Value):
     """One snapshot: what it is made of (lowest layer first) and whether it is mounted now."""
 
     key: str

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
 from typing import Final
 
+from pullet.base.values import Value
 from pullet.store.tar_scan import BLOCK_BITS, DATA_START
 from pullet.store.tar_stream import TarMember
 
@@ -20,8 +20,7 @@ _HOLE: Final = 0xFFFFFFFF
 _COPY_BYTES: Final = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkMap:
+class ChunkMap(Value):
     """`addresses`: one little-endian block number per chunk, all ones for a hole."""
 
     chunk_bits: int

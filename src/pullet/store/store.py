@@ -5,10 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pullet.base.values import Value
 from pullet.kit.clock import Clock
 from pullet.store.content import ContentStore
 from pullet.store.erofs_layers import ErofsLayers
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from pullet.store.check import Finding
 
 
-@dataclass(frozen=True, slots=True)
-class StoreStatus:
+class StoreStatus(Value):
     """What `pullet status` says of the store."""
 
     root: Path

@@ -8,9 +8,11 @@ one by one (`add_file`) where Python does; everything else comes as a `TarMember
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+import msgspec
+
+from pullet.base.values import State
 from pullet.oci.layer_entry import LayerEntryError, clean_path, is_kept_xattr
 from pullet.store import tar_scan
 from pullet.store.native import IS_COMPILED
@@ -58,8 +60,7 @@ _ALL: Final = 1 << 62
 _WINDOW: Final = 4 * BLOCK  # a long name, and the header it is for
 
 
-@dataclass(slots=True, kw_only=True)
-class TarMember:
+class TarMember(State, kw_only=True):
     """One member. `type` is one of the constants above; `path` and a hard link's `link` are cleaned."""
 
     type: bytes
@@ -75,7 +76,7 @@ class TarMember:
     link: bytes = b""
     major: int = 0
     minor: int = 0
-    xattrs: dict[bytes, bytes] = field(default_factory=dict)
+    xattrs: dict[bytes, bytes] = msgspec.field(default_factory=dict)
     sparse: SparseMap | None = None
 
 
@@ -382,8 +383,7 @@ def _has_dots(name: bytes) -> bool:
     return not {b".", b".."}.isdisjoint(name.split(b"/"))
 
 
-@dataclass(slots=True)
-class _Fields:
+class _Fields(State):
     """One header's fields with the extended records applied."""
 
     kind: bytes

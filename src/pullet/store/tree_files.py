@@ -8,9 +8,9 @@ import os
 import stat
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from pullet.base.values import Value
 from pullet.store.native import IS_COMPILED, address_of, native_function
 from pullet.store.safe_paths import path_of
 
@@ -35,8 +35,7 @@ def make_files(
     return made
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Value):
     """One entry of a directory, itself and not what it leads to. `has_attributes` is told of files, devices, fifos."""
 
     inode: int

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 
+from pullet.base.values import Value
 from pullet.oci.digest import ImageID
 from pullet.store.content import ContentStore
 from pullet.store.images import ImageRecord, Images
@@ -16,8 +16,7 @@ from pullet.store.leases import LeaseKind, Leases
 from pullet.store.snapshot_records import SnapshotRecords
 
 
-@dataclass(frozen=True, slots=True)
-class ImageUsage:
+class ImageUsage(Value):
     """One image. Removing it alone (and collecting) frees `unique_bytes`, as long as nothing else holds its layers."""
 
     id: ImageID
@@ -25,8 +24,7 @@ class ImageUsage:
     shared_bytes: int  # with other images
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoreUsage:
+class StoreUsage(Value, kw_only=True):
     """The whole store, bytes as allocated on disk."""
 
     images: tuple[ImageUsage, ...]
@@ -36,8 +34,7 @@ class StoreUsage:
     blob_count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filesystem:
+class Filesystem(Value, kw_only=True):
     """The file system the store lies on."""
 
     capacity_bytes: int

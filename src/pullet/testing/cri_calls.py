@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from dataclasses import dataclass
 from datetime import datetime
 
+from pullet.base.values import Value
 from pullet.cri.errors import CriError
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Value):
     """One call of a method, with its first argument (image, id or pod name) for easy reading."""
 
     method: str

@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
+
+from pullet.base.values import State
 from pullet.cri.errors import CriError, DeadlineExceededError, NotFoundError
 from pullet.cri.log_format import LogRecord, format_record, format_timestamp
 from pullet.cri.stats import ContainerStats
@@ -43,19 +45,17 @@ from pullet.testing.cri_image_fakes import RemoteImage as RemoteImage
 from pullet.testing.cri_scripts import Script
 
 
-@dataclass(slots=True)
-class _Sandbox:
+class _Sandbox(State):
     status: PodSandboxStatus
     config: PodSandboxConfig
 
 
-@dataclass(slots=True)
-class _Container:
+class _Container(State):
     status: ContainerStatus
     config: ContainerConfig
     sandbox_id: str
     runner: asyncio.Task[None] | None = None
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
+    stopped: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
 
 
 class FakeRuntimeService(CallLog):
@@ -115,7 +115,7 @@ class FakeRuntimeService(CallLog):
         container = self._containers[container_id]
         if container.status.state is not ContainerState.RUNNING:
             return
-        container.status = replace(
+        container.status = msgspec.structs.replace(
             container.status,
             state=ContainerState.EXITED,
             finished_at=self._now(),
@@ -163,7 +163,7 @@ class FakeRuntimeService(CallLog):
             if container.sandbox_id == sandbox_id:
                 self._kill(container, 137)
         if sandbox.status.state is PodSandboxState.READY:
-            sandbox.status = replace(sandbox.status, state=PodSandboxState.NOTREADY, ip="")
+            sandbox.status = msgspec.structs.replace(sandbox.status, state=PodSandboxState.NOTREADY, ip="")
             self._emit(ContainerEventType.STOPPED, sandbox_id, sandbox_id)
 
     async def remove_pod_sandbox(self, sandbox_id: str) -> None:
@@ -241,7 +241,7 @@ class FakeRuntimeService(CallLog):
         command = (*container.config.command, *container.config.args)
         now = self._now()
         if command and command[0].startswith("/no/such"):
-            container.status = replace(
+            container.status = msgspec.structs.replace(
                 container.status,
                 state=ContainerState.EXITED,
                 started_at=now,
@@ -250,7 +250,7 @@ class FakeRuntimeService(CallLog):
                 reason="StartError",
             )
             raise CriError(f'failed to start container: exec: "{command[0]}": no such file or directory')
-        container.status = replace(container.status, state=ContainerState.RUNNING, started_at=now)
+        container.status = msgspec.structs.replace(container.status, state=ContainerState.RUNNING, started_at=now)
         self._emit(ContainerEventType.STARTED, container_id, container.sandbox_id)
         container.runner = self._group.create_task(self._run(container, command))
 
@@ -360,7 +360,7 @@ class FakeRuntimeService(CallLog):
         if container.status.state is ContainerState.RUNNING:
             self.finish(container.status.id, exit_code)
         elif container.status.state is ContainerState.CREATED:
-            container.status = replace(
+            container.status = msgspec.structs.replace(
                 container.status, state=ContainerState.EXITED, finished_at=self._now(), exit_code=exit_code
             )
         if container.runner is not None:

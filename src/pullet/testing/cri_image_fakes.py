@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol
 
+import msgspec
+
+from pullet.base.values import State
 from pullet.cri.errors import CriError, InvalidArgumentError, NotFoundError
 from pullet.cri.types import AuthConfig, FilesystemUsage, Image, ImageSpec, PodSandboxConfig
 from pullet.kit.clock import Clock
@@ -18,8 +20,7 @@ def _sha256(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-@dataclass(slots=True)
-class RemoteImage:
+class RemoteImage(State):
     """What the fake registry holds under a name. `allowed` None is anonymous; else the (user, password) pairs."""
 
     content: str
@@ -83,7 +84,9 @@ class FakeImageService(CallLog):
         tag = () if reference.digest else (f"{reference.repository}:{reference.tag or 'latest'}",)
         for name in tag:  # a moved tag leaves the image that had it
             for other in [i for i in self._images.values() if name in i.repo_tags and i.id != remote.image_id]:
-                self._images[other.id] = replace(other, repo_tags=tuple(t for t in other.repo_tags if t != name))
+                self._images[other.id] = msgspec.structs.replace(
+                    other, repo_tags=tuple(t for t in other.repo_tags if t != name)
+                )
         tags = dict.fromkeys((*(old.repo_tags if old else ()), *tag))
         digests = dict.fromkeys((*(old.repo_digests if old else ()), f"{reference.repository}@{remote.digest}"))
         stored = Image(

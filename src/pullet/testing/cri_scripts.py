@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+import msgspec
+
+from pullet.base.values import State
 
 
-@dataclass(slots=True)
-class Script:
+class Script(State):
     """A command of which the whole effect is known: lines out, seconds, exit code."""
 
-    lines: list[bytes] = field(default_factory=list)
+    lines: list[bytes] = msgspec.field(default_factory=list)
     seconds: float = 0.0
     exit_code: int = 0
 

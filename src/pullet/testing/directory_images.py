@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 
+from pullet.base.values import Value
 from pullet.engine.container_images import RunnableImage
 from pullet.kit.directory_size import DirectorySize, directory_size
 from pullet.oci.image_config import ContainerDefaults
@@ -14,8 +14,7 @@ from pullet.oci.image_config import ContainerDefaults
 BUSYBOX = Path("/bin/busybox")
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(Value):
     image: RunnableImage
     rootfs: Path
 

@@ -17,12 +17,12 @@ import socket
 import ssl
 import threading
 from collections import defaultdict
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
+from pullet.base.values import Value
 from pullet.oci.digest import Digest
 from pullet.oci.distribution import parse_range
 from pullet.oci.image_builder import BuiltImage
@@ -32,8 +32,7 @@ SETTLE_SECONDS: Final = 30.0
 _PATH: Final = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs|tags)/(?P<name>.*)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoggedRequest:
+class LoggedRequest(Value, kw_only=True):
     """One request as it came, and the status it got (0: none)."""
 
     method: str

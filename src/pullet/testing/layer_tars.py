@@ -9,10 +9,10 @@ import os
 import stat
 import tarfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from pullet.base.values import Value
 from pullet.oci.descriptor import Descriptor
 from pullet.oci.digest import DiffID, Digest
 
@@ -21,8 +21,7 @@ EPOCH = 1_700_000_000
 Line: TypeAlias = tuple[str, int, int, int, int, int, tuple[tuple[str, bytes], ...], str]
 
 
-@dataclass(frozen=True, slots=True)
-class LayerBlob:
+class LayerBlob(Value):
     """A layer as a registry holds it."""
 
     tar: bytes

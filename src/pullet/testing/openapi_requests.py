@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +16,7 @@ import msgspec
 import yaml
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 
 Schema = Mapping[str, Any]
 _JSON = "application/json"
@@ -49,8 +49,7 @@ _QUERIES: Mapping[str, Sequence[str]] = {
 _DIRECTIVES = ("$patch", "$retainKeys", "$setElementOrder/", "$deleteFromPrimitiveList/")
 
 
-@dataclass(frozen=True, slots=True)
-class FuzzRequest:
+class FuzzRequest(Value):
     """One request. `is_watch`: a good answer has no end of its own."""
 
     method: str

@@ -6,13 +6,15 @@ import base64
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import parse_qs
 
+import msgspec
 
-@dataclass(kw_only=True)
-class Fault:
+from pullet.base.values import State
+
+
+class Fault(State, kw_only=True):
     """Applies to requests whose method and path match, `times` times (None: always)."""
 
     method: str = ""  # empty: any
@@ -20,7 +22,7 @@ class Fault:
     times: int | None = None
     status: int = 0  # answer with this status and `body`
     body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)  # more of them, whatever the answer
+    headers: Mapping[str, str] = msgspec.field(default_factory=dict)  # more of them, whatever the answer
     redirect_to: str = ""  # scheme://host[:port]: the path stays
     is_silent: bool = False  # read the request, close without an answer
     delay_seconds: float = 0.0  # before the answer
@@ -42,20 +44,19 @@ class Fault:
         return True
 
 
-@dataclass(kw_only=True)
-class FakeAuth:
+class FakeAuth(State, kw_only=True):
     """Basic or Bearer. Tokens are good for `token_seconds` as told, and until `revoke_tokens`."""
 
     scheme: Literal["basic", "bearer"]
-    users: Mapping[str, str] = field(default_factory=dict)
+    users: Mapping[str, str] = msgspec.field(default_factory=dict)
     identity_tokens: frozenset[str] = frozenset()
     allows_anonymous: bool = False  # anonymous tokens may pull; of no meaning with basic
     token_seconds: float = 300.0
     realm: str = ""  # default: /token of the registry itself
-    token_requests: list[str] = field(default_factory=list)  # method and scope of each
-    _tokens: set[str] = field(default_factory=set)
+    token_requests: list[str] = msgspec.field(default_factory=list)  # method and scope of each
+    _tokens: set[str] = msgspec.field(default_factory=set)
     _issued: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
 
     def revoke_tokens(self) -> None:
         """No token issued so far is accepted any more."""

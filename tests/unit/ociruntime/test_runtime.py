@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from pullet.ociruntime.cgroup import CgroupMode
-from pullet.ociruntime.errors import RuntimeMissingError
+from pullet.ociruntime.errors import RuntimeChangedError, RuntimeMissingError
 from pullet.ociruntime.runtime import (
+    NAMES,
     OciRuntime,
     explain_start_failure,
     find_runtime,
@@ -25,6 +26,26 @@ def test_crun_is_taken_before_runc(tmp_path: Path) -> None:
     assert find_runtime(tmp_path / "state", search_path=str(tmp_path)).name == "runc"
     program(tmp_path / "crun")
     assert find_runtime(tmp_path / "state", search_path=str(tmp_path)).name == "crun"
+
+
+def test_the_one_that_is_asked_for(tmp_path: Path) -> None:
+    program(tmp_path / "crun")
+    with pytest.raises(RuntimeMissingError, match=r"the OCI runtime runc is not in PATH\. .*apt-get install runc"):
+        find_runtime(tmp_path / "state", wanted="runc", search_path=str(tmp_path))
+    program(tmp_path / "runc")
+    assert find_runtime(tmp_path / "state", wanted="runc", search_path=str(tmp_path)).name == "runc"
+
+
+@pytest.mark.parametrize(("made_by", "file", "wanted"), [("crun", "status", "runc"), ("runc", "state.json", "crun")])
+def test_containers_of_the_other_one_are_not_given_up(tmp_path: Path, made_by: str, file: str, wanted: str) -> None:
+    for name in NAMES:
+        program(tmp_path / name)
+    container = tmp_path / "state" / "c1"
+    container.mkdir(parents=True)
+    (container / file).touch()
+    with pytest.raises(RuntimeChangedError, match=rf"1 container.* made by {made_by}.*ociRuntime: {made_by}"):
+        find_runtime(tmp_path / "state", wanted=wanted, search_path=str(tmp_path))
+    assert find_runtime(tmp_path / "state", wanted=made_by, search_path=str(tmp_path)).name == made_by
 
 
 def test_without_either_the_package_is_named(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from pullet.ociruntime import defaults
 from pullet.ociruntime.process_user import ProcessUser
@@ -55,7 +56,10 @@ def test_namespaces_are_joined_made_or_left_out() -> None:
 
 
 def test_the_cgroup_namespace_is_for_v2_and_for_the_unprivileged() -> None:
-    for spec in (replace(SPEC, cgroup_is_unified=False), replace(SPEC, is_privileged=True)):
+    for spec in (
+        replace(SPEC, cgroup_is_unified=False),
+        replace(SPEC, is_privileged=True),
+    ):
         assert {"type": "cgroup"} not in container_json(spec)["linux"]["namespaces"]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from tests.unit.policy.pods import CREATED, EXITED, container, make_pod, ran, runtime, sandbox
 
@@ -224,10 +224,10 @@ def test_an_ending_outlives_the_removal_of_its_record() -> None:
 def test_the_last_words_of_a_container_outlive_their_file() -> None:
     pod = make_pod(restartPolicy="Never")
     ended = ran(pod, "c", EXITED, exit_code=7)
-    first = status_of(pod, runtime(replace(ended, message="last words")))
+    first = status_of(pod, runtime(msgspec.structs.replace(ended, message="last words")))
     again = status_of(pod, runtime(ended), old=first)
     assert again["containerStatuses"][0]["state"]["terminated"]["message"] == "last words"
-    later = replace(ended, id="c-1", message="other words")  # another container: its own end
+    later = msgspec.structs.replace(ended, id="c-1", message="other words")  # another container: its own end
     other = status_of(pod, runtime(later), old=first)
     assert other["containerStatuses"][0]["state"]["terminated"]["message"] == "other words"
 

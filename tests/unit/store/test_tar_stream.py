@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import tarfile
 from contextlib import suppress
-from dataclasses import replace
 from typing import Literal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +49,7 @@ class Recorder:
 
     def add(self, member: TarMember) -> None:
         offset = member.offset if member.size else 0  # where nothing lies is nobody's concern
-        self.members.append(replace(member, offset=offset))
+        self.members.append(msgspec.structs.replace(member, offset=offset))
 
 
 def walk(
@@ -117,7 +117,7 @@ def test_names_that_are_refused(name: str, rule: str) -> None:
 
 
 def test_limits() -> None:
-    limits = replace(UnpackLimits(), max_entries=3, max_metadata_bytes=4096, device_nodes_allowed=False)
+    limits = msgspec.structs.replace(UnpackLimits(), max_entries=3, max_metadata_bytes=4096, device_nodes_allowed=False)
     files = LayerTar()
     for number in range(4):
         files.file(f"{number}")
@@ -210,7 +210,7 @@ def outcome(data: bytes, *, compiled: bool, shift: int = 0, size: int = 1 << 20)
         members = walk(data + bytes(1024), size, compiled=compiled)
     except (LayerEntryError, TarFormatError) as error:
         return str(error)
-    return [replace(member, offset=member.offset - shift if member.size else 0) for member in members]
+    return [msgspec.structs.replace(member, offset=member.offset - shift if member.size else 0) for member in members]
 
 
 def test_times_in_gnu_headers_are_no_prefix() -> None:
