@@ -31,7 +31,7 @@ def main() -> None:
 
 def _run() -> int:
     if pull_quickly(sys.argv[1:]):
-        sys.stdout.flush()
+        print(end="", flush=True)
         os._exit(0)  # all is closed by now; to take the interpreter down would be a tenth of a small pull
     from pullet.cli.tree import run  # costs as much as the interpreter's own start
 
