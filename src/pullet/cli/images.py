@@ -11,7 +11,7 @@ import click
 
 from pullet.base.errors import UsageError
 from pullet.cli.options import node_option, output_option, root_option
-from pullet.cli.pulling import pull_messages, show_messages
+from pullet.cli.pulling import pull_and_show
 from pullet.cli.show import human_size, short_digest, table
 from pullet.control.client import ControlClient
 
@@ -67,7 +67,7 @@ def _table_rows(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, str, str
 @node_option
 def pull(image: str, *, quiet: bool, root: Path, node: str) -> None:
     """Pull an image, with or without a running node."""
-    show_messages(pull_messages(root, node, image), image, quiet=quiet)
+    pull_and_show(root, node, image, quiet=quiet)
 
 
 @command.command("rm", epilog="Example: pullet images rm nginx:1.17.1")

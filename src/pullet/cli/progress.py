@@ -16,13 +16,14 @@ class PullDisplay:
     """Shows progress messages of any number of pulls; use as a context manager."""
 
     def __init__(self, out: TextIO | None = None, *, indent: str = "") -> None:
-        self._out, self._indent = out or sys.stdout, indent
+        self._out: TextIO | None = out or sys.stdout  # None: started with its output closed
+        self._indent = indent
         self._live: Any = None
         self._pulls: dict[str, list[dict[str, Any]]] = {}
         self._told: set[tuple[str, str, str]] = set()
 
     def __enter__(self) -> Self:
-        if self._out.isatty():
+        if self._out is not None and self._out.isatty():
             from rich.console import Console
             from rich.live import Live
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pullet.cli.show import human_size
 from pullet.control.client import ControlClient, NodeNotRunningError
 
 
-def pull_messages(root: Path, node: str, image: str) -> Iterator[dict[str, Any]]:
+def pull_messages(root: Path, node: str, image: str) -> Generator[dict[str, Any], None, None]:
     """What the running node tells of its pull, or a pull without one.
 
     Raises:
@@ -26,16 +27,21 @@ def pull_messages(root: Path, node: str, image: str) -> Iterator[dict[str, Any]]
         yield from pull_cold(root, node, image)
 
 
-def show_messages(messages: Iterable[dict[str, Any]], image: str, *, quiet: bool) -> None:
-    """Show a pull of `image`, as the user wrote it: live or line by line, or with `quiet` the image's name alone."""
-    if quiet:
-        for message in messages:
-            if message["kind"] == "pulled":
-                print(message["image"])
-        return
-    with PullDisplay() as display:
-        for message in messages:
-            show_pull(display, message, image)
+def pull_and_show(root: Path, node: str, image: str, *, quiet: bool) -> None:
+    """Pull `image`, as the user wrote it, and show it: live or line by line, or with `quiet` the image's name alone.
+
+    Raises:
+        As `pull_messages`.
+    """
+    with closing(pull_messages(root, node, image)) as messages:
+        if quiet:
+            for message in messages:
+                if message["kind"] == "pulled":
+                    print(message["image"])
+            return
+        with PullDisplay() as display:
+            for message in messages:
+                show_pull(display, message, image)
 
 
 def show_pull(display: PullDisplay, message: dict[str, Any], image: str) -> None:

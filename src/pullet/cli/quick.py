@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pullet.cli.pulling import pull_messages, show_messages
+from pullet.cli.pulling import pull_and_show
 from pullet.control.protocol import DEFAULT_ROOT
 
 
@@ -43,10 +43,10 @@ def parse_pull(words: Sequence[str]) -> PullCall | None:
 
 
 def pull_quickly(words: Sequence[str]) -> bool:
-    """Whether the words were a plain pull, which is then done. Raises as `pull_messages`."""
+    """Whether the words were a plain pull, which is then done. Raises as `pull_and_show`."""
     call = parse_pull(words)
     if call is None:
         return False
     root = Path(call.root or os.environ.get("PULLET_ROOT") or DEFAULT_ROOT)
-    show_messages(pull_messages(root, call.node, call.image), call.image, quiet=call.quiet)
+    pull_and_show(root, call.node, call.image, quiet=call.quiet)
     return True

@@ -29,6 +29,7 @@ from pullet.controllers.ownership import (
 )
 from pullet.controllers.reconciler import Reconciler, Source
 from pullet.kit.clock import Clock
+from pullet.kit.tasks import spawn
 from pullet.kube.custom_rows import custom_rows
 from pullet.kube.meta import metadata, name_of, namespace_of, resource_version_of, uid_of
 from pullet.kube.scheme import CUSTOMRESOURCEDEFINITIONS, EVENTS, RESOURCES, Resource, resource_of
@@ -89,7 +90,7 @@ class GarbageCollector:
         if row is not None and known is None:
             self._copies[row] = self._informers.own_metadata_of(row)
             copying = self._copy(row, self._copies[row])
-            self._custom[definition] = row, group.create_task(copying, name=f"garbage-collector/{row}")
+            self._custom[definition] = row, spawn(group, copying, name=f"garbage-collector/{row}")
 
     async def _copy(self, row: Resource, copy: Reflector) -> None:
         async with asyncio.TaskGroup() as group:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 
 from pullet.base.errors import PulletError
 from pullet.base.values import Value
 from pullet.kit.clock import Clock
+from pullet.kit.tasks import spawn
 from pullet.kube.status import ConflictError, NotFoundError
 from pullet.kubeclient.object_cache import Change, Key
 from pullet.kubeclient.reflector import Reflector
@@ -97,8 +99,9 @@ class Reconciler:
             if known[0] <= due:
                 return
             known[1].cancel()
-        task = self._group.create_task(self._add_later(key, seconds), name=f"{self.name}/timer/{key}")
-        self._timers[key] = (due, task)
+        with suppress(RuntimeError):  # all is ending: there is no later
+            task = spawn(self._group, self._add_later(key, seconds), name=f"{self.name}/timer/{key}")
+            self._timers[key] = (due, task)
 
     async def _add_later(self, key: Key, seconds: float) -> None:
         await self._clock.sleep(seconds)

@@ -41,7 +41,7 @@ from pullet.kit import faults
 from pullet.kit.clock import Clock
 from pullet.kit.locks import KeyedLock
 from pullet.kit.process import CommandMissingError, CommandTimeoutError, wait_readable
-from pullet.kit.tasks import Uninterrupted
+from pullet.kit.tasks import Uninterrupted, spawn
 from pullet.kit.worker_threads import WorkerThreads
 from pullet.ociruntime import cgroup
 from pullet.ociruntime.errors import OciRuntimeError, StartFailedError
@@ -204,7 +204,7 @@ class Containers:
     async def _adopt(self, container: LiveContainer, started: Started) -> None:
         container.state, container.started_at = ContainerState.RUNNING, started.started_at
         pidfd = await self._threads.run(open_monitor, self._files.container(container.record.id))
-        task = self._group.create_task(self._watch(container, pidfd), name=f"container/{container.record.id[:12]}")
+        task = spawn(self._group, self._watch(container, pidfd), name=f"container/{container.record.id[:12]}")
         self._watchers.add(task)
         task.add_done_callback(self._watchers.discard)
 

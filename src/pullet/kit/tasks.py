@@ -2,7 +2,7 @@
 
 Every task has a TaskGroup parent. `Supervisor` is the root of a program; `SingleFlight` runs shared work that
 belongs to the group, not to its first caller; `Uninterrupted` finishes what a cancelled caller began; `one_error`
-turns the group that does one thing into that thing's error.
+turns the group that does one thing into that thing's error; `spawn` is for groups that may be ending meanwhile.
 """
 
 from __future__ import annotations
@@ -33,6 +33,21 @@ def one_error() -> Iterator[None]:
         raise error from None
 
 
+def spawn(group: asyncio.TaskGroup, work: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
+    """`group.create_task(work)`, and `work` is closed where the group takes no more.
+
+    Python 3.11 leaves it to be told of as "never awaited", whenever it is collected.
+
+    Raises:
+        RuntimeError: the group is ending.
+    """
+    try:
+        return group.create_task(work, name=name)
+    except RuntimeError:
+        work.close()
+        raise
+
+
 class Supervisor:
     """A TaskGroup of named children that can each be restarted after a crash.
 
@@ -60,7 +75,7 @@ class Supervisor:
         self, name: str, run: Callable[[], Coroutine[Any, Any, T]], *, restart_seconds: float | None = None
     ) -> asyncio.Task[T]:
         """Start `run()` as a child called `name`."""
-        task = self._group.create_task(self._guard(name, run, restart_seconds), name=name)
+        task = spawn(self._group, self._guard(name, run, restart_seconds), name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -122,7 +137,7 @@ class SingleFlight(Generic[K, T]):
                 finally:
                     self._flights.pop(key, None)
 
-            flight = self._group.create_task(fly(), name=f"flight/{key}")
+            flight = spawn(self._group, fly(), name=f"flight/{key}")
             self._flights[key] = flight
         self._waiters[key] = self._waiters.get(key, 0) + 1
         try:
@@ -158,7 +173,7 @@ class Uninterrupted:
             except Exception as error:  # noqa: BLE001 - handed to the caller, never to the group
                 return _Outcome(error=error)
 
-        task = self._group.create_task(outcome())
+        task = spawn(self._group, outcome())
         try:
             result = await asyncio.shield(task)
         except asyncio.CancelledError:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import AsyncIterator
 
 import pytest
 
 from pullet.kit.locks import KeyedLock
-from pullet.kit.tasks import SingleFlight, one_error
+from pullet.kit.tasks import SingleFlight, one_error, spawn
 from pullet.kit.worker_threads import StopFlag, StoppedError, WorkerThreads
 
 
@@ -155,3 +156,24 @@ async def test_one_error_gives_the_cause_and_not_the_group() -> None:
 
     with pytest.raises(ValueError, match="the cause"):
         await do()
+
+
+async def test_a_group_that_is_ending_closes_what_it_cannot_start() -> None:
+    late = asyncio.sleep(1)
+
+    async def start_late(group: asyncio.TaskGroup) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            with pytest.raises(RuntimeError, match="shutting down"):
+                spawn(group, late)
+
+    async def end_early() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(start_late(group))
+            await asyncio.sleep(0)
+            raise ValueError("ends the group")
+
+    with pytest.raises(ExceptionGroup):
+        await end_early()
+    assert inspect.getcoroutinestate(late) == inspect.CORO_CLOSED
