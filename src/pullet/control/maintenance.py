@@ -57,10 +57,10 @@ class NodeMaintenance:
         """Bytes per image, unique and shared, and of the whole store."""
         usage = await self._store().disk_usage()
         images = [
-            {**msgspec.to_builtins(each), "last_used_at": _time(each.last_used_at)}
+            {**msgspec.structs.asdict(each), "last_used_at": _time(each.last_used_at)}
             for each in sorted(usage.images, key=lambda each: each.unique_bytes + each.shared_bytes, reverse=True)
         ]
-        return {**msgspec.to_builtins(usage), "images": images}
+        return {**msgspec.structs.asdict(usage), "images": images}
 
     async def collect_images(self, *, is_plan: bool, removes_all_unused: bool) -> dict[str, Any]:
         """One garbage collection, or what it would do; `freed_bytes` is exact: what no other image holds.
@@ -81,7 +81,7 @@ class NodeMaintenance:
         freed += await store.freed_by_removing(plan.removed_ids)
         verdicts = [
             {
-                **msgspec.to_builtins(verdict),
+                **msgspec.structs.asdict(verdict),
                 "names": list(names.get(verdict.id, ())),
                 "unique_bytes": sizes[verdict.id].unique_bytes if verdict.id in sizes else 0,
                 "shared_bytes": sizes[verdict.id].shared_bytes if verdict.id in sizes else 0,
@@ -172,7 +172,7 @@ class NodeMaintenance:
 def _finding(finding: StoreFinding, mended: dict[str, str]) -> dict[str, Any]:
     is_mended = bool(finding.images) and all(mended.get(image, "").startswith("fetched") for image in finding.images)
     return {
-        **msgspec.to_builtins(finding),
+        **msgspec.structs.asdict(finding),
         "images": list(finding.images),
         "is_repaired": finding.is_repaired or is_mended,
     }

@@ -25,6 +25,7 @@ from pullet.cri.errors import CriError
 from pullet.cri.extensions import ArchiveFormat, ImageInspection, ImageTransfer
 from pullet.cri.types import ImageSpec
 from pullet.kit.clock import Clock
+from pullet.oci.descriptor import encode_hook
 
 Answer = Callable[[Request], Awaitable[Any]]
 
@@ -132,7 +133,7 @@ class ControlServer:
         service = self._node(request).images.service
         if not isinstance(service, ImageInspection):
             raise UsageError("this node's runtime cannot show the layers of an image")
-        return msgspec.to_builtins(await service.inspect_image(_image(request)))
+        return msgspec.to_builtins(await service.inspect_image(_image(request)), enc_hook=encode_hook)
 
     async def _remove(self, request: Request) -> Any:
         return await self._node(request).images.remove(_image(request).image)
