@@ -15,7 +15,8 @@ from starlette.responses import Response, StreamingResponse
 from pullet.apiserver.custom_objects import decode_object
 from pullet.apiserver.decoding import JSON, SchemaDecoder, WrongTypeError, duplicate_fields, parse_body
 from pullet.apiserver.delete_options import parse_delete_options
-from pullet.apiserver.list_encoding import ListEncoder, PartsResponse
+from pullet.apiserver.json_answers import JsonResponse, json_response
+from pullet.apiserver.list_encoding import ListEncoder
 from pullet.apiserver.patching import PatchType, apply_patch, parse_patch, patch_type_of, unfit_patch
 from pullet.apiserver.reading import Page, Reader
 from pullet.apiserver.records import Record, encode_json, mutable_copy
@@ -100,12 +101,12 @@ class RestHandler:
         resource = info.resource
         if form.kind == "Table":
             meta = {"resourceVersion": str(record.resource_version)}
-            return self._json(self._table(info, [record], meta, form), status)
+            return json_response(self._table(info, [record], meta, form), status)
         shown = view_of(resource, record.obj)
         if form.kind == "PartialObjectMetadata":
-            return self._json(metadata_only(shown, form), status)
+            return json_response(metadata_only(shown, form), status)
         body = record.encoded if shown is record.obj else encode_json(shown)
-        return Response(body, status, media_type=JSON)
+        return JsonResponse([body], status)
 
     def _list(self, info: RequestInfo, form: Accepted) -> Response:
         page = self._reader.list(info)
@@ -115,13 +116,13 @@ class RestHandler:
         if page.remaining:
             meta["remainingItemCount"] = page.remaining
         if form.kind == "Table":
-            return self._json(self._table(info, page.records, meta, form))
+            return json_response(self._table(info, page.records, meta, form))
         if form.kind == "PartialObjectMetadataList":
-            return self._json(metadata_list([record.obj for record in page.records], meta, form))
+            return json_response(metadata_list([record.obj for record in page.records], meta, form))
         return self._page(info, page, meta)
 
     def _page(self, info: RequestInfo, page: Page, meta: JsonObject) -> Response:
-        return PartsResponse(self._lists.encode(info.resource, info.namespace, page, meta), JSON)
+        return JsonResponse(self._lists.encode(info.resource, info.namespace, page, meta))
 
     def _table(self, info: RequestInfo, records: Any, meta: JsonObject, form: Accepted) -> JsonObject:
         return table_of(
@@ -260,7 +261,7 @@ class RestHandler:
 
     def _deleted(self, info: RequestInfo, deleted: Deleted, form: Accepted) -> Response:
         if deleted.is_gone and not strategy_of(info.resource).returns_deleted:
-            return self._json(success_status(info.resource, info.name, uid_of(deleted.record.obj)))
+            return json_response(success_status(info.resource, info.name, uid_of(deleted.record.obj)))
         return self._one(info, deleted.record, form)
 
     async def _delete_collection(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
@@ -277,10 +278,6 @@ class RestHandler:
             gone.append(deleted.record)
         meta = {"resourceVersion": str(page.resource_version)}
         return self._page(info, Page(gone, page.resource_version), meta)
-
-    @staticmethod
-    def _json(value: JsonObject, status: int = 200) -> Response:
-        return Response(encode_json(value), status, media_type=JSON)
 
 
 def check_kind(value: Any, api_version: str, kind: str) -> None:
