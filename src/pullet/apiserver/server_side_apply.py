@@ -55,7 +55,12 @@ class Applier:
         """The configuration, decoded and named."""
         resource = info.resource
         given = (patch.get("apiVersion"), patch.get("kind"))
-        if given != (resource.api_version, resource.kind):
+        if given[0] != resource.api_version:
+            raise BadRequestError(
+                f"Incorrect version specified in apply patch. Specified patch version: {given[0]}, "
+                f"expected: {resource.api_version}"
+            )
+        if given[1] != resource.kind:
             raise BadRequestError(
                 f"invalid object type: {given[0]}, Kind={given[1]}, "
                 f"expected {resource.api_version}, Kind={resource.kind}"

@@ -174,3 +174,14 @@ async def test_a_configuration_that_names_an_item_twice_is_refused(api: Api) -> 
         "failed to create typed patch object (default/p; v1, Kind=Pod): .spec.containers: duplicate entries for key "
         '[name="c"]',
     )
+
+
+async def test_an_apply_says_what_it_is_about(api: Api) -> None:
+    other = await api.refused(
+        "PATCH", f"{PODS}/p?fieldManager=one", {**pod("p"), "apiVersion": "apps/v1"}, content_type=APPLY
+    )
+    assert other["message"] == (
+        "Incorrect version specified in apply patch. Specified patch version: apps/v1, expected: v1"
+    )
+    unlike = await api.refused("PATCH", f"{PODS}/p?fieldManager=one", config(a="1"), content_type=APPLY)
+    assert (unlike["reason"], unlike["message"].partition(":")[0]) == ("BadRequest", "invalid object type")
