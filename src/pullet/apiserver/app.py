@@ -166,7 +166,7 @@ class Application:
             review = await self._rest.decode(request, info, context)
             answered = self._reviews.answer(info.resource, info.namespace, review, context)
             return json_response(answered, 201)
-        if info.subresource is not None and info.subresource_name != "status":
+        if info.subresource is not None and info.subresource_name not in ("status", "approval"):
             return await self._subresources.answer(request, info, context)
         return await self._rest.answer(request, info, context)
 
