@@ -95,6 +95,8 @@ class Application:
         except Exception:
             log.exception("request failed", extra={"path": scope["path"], "method": scope["method"]})
             response = status_response(InternalApiError.because("see the server's log"))
+        if isinstance(response, JsonResponse) and wants_indent(request):
+            response.indent()
         await response(scope, receive, send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,8 +139,6 @@ class Application:
         self._metrics.observe(info, response.status_code, seconds, dry_run=context.dry_run)
         for value in warning_headers([*deprecations(info), *context.warnings]):
             response.headers.append("Warning", value)
-        if isinstance(response, JsonResponse) and wants_indent(request):
-            response.indent()
         return response
 
     def _authorize(self, user: User, info: RequestInfo) -> None:
@@ -186,7 +186,7 @@ class Application:
             headers = {"etag": document.etag, "vary": "Accept", "content-type": document.content_type}
             if request.headers.get("if-none-match") == document.etag:
                 return Response(status_code=304, headers=headers)
-            return Response(document.body, headers=headers)
+            return JsonResponse([document.body], headers=headers)
         if bare in ("", "/"):
             paths = [
                 "/api",

@@ -29,7 +29,7 @@ class Document:
 
 
 def _document(value: JsonObject, content_type: str = "application/json") -> Document:
-    body = encode_json(value) + b"\n"
+    body = encode_json(value)
     return Document(body, content_type, f'"{hashlib.sha256(body).hexdigest().upper()}"')
 
 

@@ -70,7 +70,7 @@ async def test_a_refusal_is_written_in_upstreams_order(api: Api) -> None:
 )
 async def test_who_reads_gets_lines(api: Api, query: str, agent: str, is_indented: bool) -> None:
     await api.ok("POST", CONFIGMAPS, configmap("c", a="1", b="2"))
-    for path in (CONFIGMAPS, f"{CONFIGMAPS}/c", f"{CONFIGMAPS}/nosuch"):
+    for path in (CONFIGMAPS, f"{CONFIGMAPS}/c", f"{CONFIGMAPS}/nosuch", "/api/v1", "/nosuch"):
         answer = await api.http.get(path + query, headers={"user-agent": agent})
         expected = json.dumps(answer.json(), indent=2) if is_indented else answer.text.rstrip() + "\n"
         assert answer.text == expected
@@ -89,3 +89,9 @@ async def test_a_long_list_keeps_its_newline(api: Api) -> None:
     answer = await api.http.get(CONFIGMAPS)
     assert answer.content.endswith(b"]}\n")
     assert len(answer.json()["items"]) == 2
+
+
+async def test_strangers_are_refused_in_lines_too(api: Api) -> None:
+    answer = await api.http.get(CONFIGMAPS, headers={"user-agent": "curl/7.88.1", "authorization": "Bearer wrong"})
+    assert answer.status_code == 401
+    assert answer.text == json.dumps(answer.json(), indent=2)
