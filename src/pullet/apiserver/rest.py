@@ -29,7 +29,7 @@ from pullet.apiserver.settings import ApiServerSettings
 from pullet.apiserver.strategies import strategy_of
 from pullet.apiserver.tables import table_of
 from pullet.apiserver.views import stored_form, view_of
-from pullet.apiserver.watching import TableForm, WatchKeeper
+from pullet.apiserver.watching import TableForm, WatchKeeper, failed_watch
 from pullet.apiserver.writing import Deleted, Writer
 from pullet.base.jsonvalue import JsonObject
 from pullet.kit.clock import Clock
@@ -39,6 +39,7 @@ from pullet.kube.status import (
     ApiError,
     BadRequestError,
     EntityTooLargeError,
+    ExpiredError,
     InvalidError,
     UnsupportedMediaTypeError,
     success_status,
@@ -135,7 +136,10 @@ class RestHandler:
         )
 
     def _watch(self, info: RequestInfo, form: Accepted) -> Response:
-        watcher = self._watches.open(info)
+        try:
+            watcher = self._watches.open(info)
+        except ExpiredError as error:  # clients look for it where it comes when a watch falls behind
+            return StreamingResponse(failed_watch(error), media_type=JSON)
         table = None
         if form.kind == "Table":
             table = TableForm(info.query.get("includeObject") or "Metadata", form.api_version)
