@@ -35,6 +35,7 @@ from pullet.base.jsonvalue import JsonObject
 from pullet.kit.clock import Clock
 from pullet.kube.field_error import FieldError
 from pullet.kube.meta import uid_of
+from pullet.kube.scheme import JOBS
 from pullet.kube.status import (
     ApiError,
     BadRequestError,
@@ -46,6 +47,10 @@ from pullet.kube.status import (
 )
 from pullet.policy.deletion import DeleteOptions
 
+_PODS_STAY = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or "
+    "set propagationPolicy=Orphan to suppress this warning"
+)
 _NO_VERSION = FieldError(
     "metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0x0: must be specified for an update"
 )
@@ -256,6 +261,8 @@ class RestHandler:
         value = parse_body(body, request.headers.get("content-type", ""), self._schemas) if body.strip() else {}
         options, is_dry = parse_delete_options(value, info.query, self._decoder)
         context.dry_run = context.dry_run or is_dry
+        if info.resource is JOBS and not options.propagation_policy:
+            context.warnings.append(_PODS_STAY)
         return options
 
     async def _delete(self, request: Request, info: RequestInfo, context: RequestContext, form: Accepted) -> Response:
