@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -131,6 +132,19 @@ def test_official_client(official: Any, namespace: str) -> None:
     answer.update(timeout=5)
     assert answer.read_stdout(timeout=10).startswith("in")
     answer.close()
+    ended = stream(
+        core.connect_get_namespaced_pod_exec,
+        "p",
+        namespace,
+        command=["sh", "-c", "exit 3"],
+        stdout=True,
+        stderr=True,
+        _preload_content=False,
+    )
+    ended.run_forever(timeout=10)
+    assert json.loads(ended.read_channel(kubernetes.stream.ws_client.ERROR_CHANNEL))["message"] == (
+        "command terminated with non-zero exit code: error executing command [sh -c exit 3], exit code 3"
+    )
     core.delete_namespaced_pod("p", namespace)
     for event in watch.stream(core.list_namespaced_pod, namespace, timeout_seconds=60):
         if event["type"] == "DELETED":

@@ -122,6 +122,17 @@ async def test_attach_to_a_terminal(world: World) -> None:
     assert "33 99" in await world.text(await world.service.container_status(container))
 
 
+async def test_nobody_attaches_to_what_has_ended(world: World, tmp_path: Path) -> None:
+    ended = await world.start("true")
+    await world.ended(ended)
+    running = await world.start("sleep 1000")
+    for control in tmp_path.rglob(f"{running}/control.sock"):
+        control.unlink()  # as when its process and its monitor are gone, and nobody was told yet
+    for container in (ended, running):
+        with pytest.raises(CriError, match=r"^container is in CONTAINER_EXITED state$"):
+            await world.service.attach_stream(container, tty=False, stdin=False, io=FarEnd())
+
+
 async def test_two_attached_see_the_same_and_leaving_does_no_harm(world: World) -> None:
     container = await world.start("while :; do echo tick; sleep 0.1; done")
     first, second = FarEnd(), FarEnd()

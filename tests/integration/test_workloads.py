@@ -163,3 +163,36 @@ async def test_a_pod_made_while_its_job_went_is_let_go(cluster: ControlPlane) ->
         return not await cluster.pods()
 
     await cluster.until("the pod to be gone", is_gone)
+
+
+async def test_a_deleted_job_leaves_its_pods_behind_unless_told_otherwise(cluster: ControlPlane) -> None:
+    await cluster.add_node()
+    spec = {"template": {"spec": template()["spec"] | {"restartPolicy": "Never"}}}
+    for name in ("kept", "cleared"):
+        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
+        await cluster.client.create(JOBS, "default", job)
+        await cluster.until_status(JOBS, name, active=1, ready=1)
+    await cluster.client.delete(JOBS, "default", "kept")
+    await cluster.client.delete(JOBS, "default", "cleared", propagation_policy="Background")
+
+    async def is_over() -> JsonObject | None:
+        pods = await cluster.pods()
+        jobs = (await cluster.client.list(JOBS, "default")).items
+        return pods[0] if len(pods) == 1 and not jobs and not pods[0]["metadata"].get("finalizers") else None
+
+    left = await cluster.until("one job's pods to be on their own, the other's gone", is_over)
+    assert left["metadata"]["labels"]["job-name"] == "kept"
+    assert "ownerReferences" not in left["metadata"]
+    assert "deletionTimestamp" not in left["metadata"]
+
+
+async def test_what_a_job_left_behind_is_let_go_also_when_nobody_saw_it_go(cluster: ControlPlane) -> None:
+    labels = {"batch.kubernetes.io/job-name": "gone", "batch.kubernetes.io/controller-uid": "no-more"}
+    meta = {"name": "left", "labels": labels, "finalizers": ["batch.kubernetes.io/job-tracking"]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [{"name": "c", "image": "a:1"}]}}
+    await cluster.client.create(PODS, "default", pod)
+
+    async def is_free() -> bool:
+        return not (await cluster.pods())[0]["metadata"].get("finalizers")
+
+    await cluster.until("the finalizer to be off", is_free)

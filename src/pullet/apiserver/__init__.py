@@ -12,8 +12,8 @@ custom_printer, custom_schemas;
 objects: records, storage, watch_cache, strategies (what each kind does of its own), writing, delete_options,
 list_options, reading, watching, rest (the verbs over HTTP), list_encoding, views (a kind under a second group);
 admission: admission_request, admission_chain, webhooks (who is called, what answers do), webhook_client;
-answers: representation, tables, printing, pod_printer, resource_printers, inert_printers, discovery, openapi,
-openapi_paths, gnostic, version, metrics, warning_headers;
+answers: representation, json_answers, tables, printing, pod_printer, resource_printers, inert_printers, discovery,
+openapi, openapi_paths, gnostic, version, metrics, warning_headers;
 beside the verbs: subresources, scaling, evictions, reviews, node_proxy, node_client, stream_proxy (logs, exec, attach
 of a node).
 streams: upgrade (a connection taken over from HTTP), spdy (framing), spdy_session, spdy_streams, spdy_proxy (what old

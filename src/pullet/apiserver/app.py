@@ -19,6 +19,7 @@ from pullet.apiserver.authorization import AccessRequest
 from pullet.apiserver.delete_options import dry_run_errors
 from pullet.apiserver.discovery import Discovery
 from pullet.apiserver.impersonation import impersonated
+from pullet.apiserver.json_answers import JsonResponse, indented, json_response, wants_indent
 from pullet.apiserver.metrics import CONTENT_TYPE as METRICS_TYPE
 from pullet.apiserver.metrics import ApiMetrics
 from pullet.apiserver.node_authorizer import Authorizer
@@ -71,7 +72,7 @@ class Application:
         self._openapi = openapi
         self._metrics = metrics
         self._clock = clock
-        self._version = encode_json(version_info(git_version))
+        self._version = indented(encode_json(version_info(git_version)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
@@ -94,6 +95,8 @@ class Application:
         except Exception:
             log.exception("request failed", extra={"path": scope["path"], "method": scope["method"]})
             response = status_response(InternalApiError.because("see the server's log"))
+        if isinstance(response, JsonResponse) and wants_indent(request):
+            response.indent()
         await response(scope, receive, send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -162,8 +165,8 @@ class Application:
         if not info.resource.is_stored:
             review = await self._rest.decode(request, info, context)
             answered = self._reviews.answer(info.resource, info.namespace, review, context)
-            return Response(encode_json(answered), 201, media_type=_JSON)
-        if info.subresource is not None and info.subresource_name != "status":
+            return json_response(answered, 201)
+        if info.subresource is not None and info.subresource_name not in ("status", "approval"):
             return await self._subresources.answer(request, info, context)
         return await self._rest.answer(request, info, context)
 
@@ -183,7 +186,7 @@ class Application:
             headers = {"etag": document.etag, "vary": "Accept", "content-type": document.content_type}
             if request.headers.get("if-none-match") == document.etag:
                 return Response(status_code=304, headers=headers)
-            return Response(document.body, headers=headers)
+            return JsonResponse([document.body], headers=headers)
         if bare in ("", "/"):
             paths = [
                 "/api",
@@ -197,7 +200,7 @@ class Application:
                 "/readyz",
                 "/version",
             ]
-            return Response(encode_json({"paths": paths}), media_type=_JSON)
+            return Response(indented(encode_json({"paths": paths})), media_type=_JSON)
         if bare != "/metrics" and not bare.startswith("/openapi"):
             return None
         asked = AccessRequest(user=user, verb="get", path=path)
@@ -251,7 +254,7 @@ def _context(request: Request, query: Query, user: User) -> RequestContext:
 
 async def _deny(send: Send, error: ApiError) -> None:
     """Answer a WebSocket request that was not accepted with a Status."""
-    body = encode_json(error.to_status())
+    body = encode_json(error.to_status()) + b"\n"
     headers = [(b"content-type", _JSON.encode()), (b"content-length", str(len(body)).encode())]
     with suppress(RuntimeError):  # it had been accepted: the connection just ends
         await send({"type": "websocket.http.response.start", "status": error.http_code, "headers": headers})
@@ -263,4 +266,4 @@ def status_response(error: ApiError) -> Response:
     headers = {}
     if error.retry_after_seconds is not None:
         headers["retry-after"] = str(error.retry_after_seconds)
-    return Response(encode_json(error.to_status()), error.http_code, headers=headers, media_type=_JSON)
+    return json_response(error.to_status(), error.http_code, headers)

@@ -58,6 +58,8 @@ def _from_query(query: Query) -> JsonObject:
                 else f"strconv.ParseInt: parsing {quote(text)}: value out of range"
             )
         found["gracePeriodSeconds"] = int(text)
+    if query.get("orphanDependents"):
+        found["orphanDependents"] = query.flag("orphanDependents")
     if query.get("propagationPolicy"):
         found["propagationPolicy"] = query.get("propagationPolicy")
     return found

@@ -6,7 +6,7 @@ Source: kubernetes pkg/printers/internalversion/printers.go.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from pullet.apiserver.printing import (
@@ -24,6 +24,7 @@ from pullet.apiserver.printing import (
 )
 from pullet.base.jsonvalue import JsonObject
 from pullet.kube import inert_kinds as kinds
+from pullet.kube.duration import human_duration
 from pullet.kube.meta import name_of
 
 _MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
@@ -108,6 +109,49 @@ def _cronjob(obj: JsonObject, now: datetime) -> list[Any]:
         name_of(obj), spec.get("schedule") or "", spec.get("timeZone") or NONE,
         "True" if spec.get("suspend") else "False", len(status.get("active") or ()), last, age_of(obj, now),
         names, images, selector_text(job.get("selector")),
+    ]  # fmt: skip
+
+
+def _template(obj: JsonObject, now: datetime) -> list[Any]:
+    del now
+    template = _part(obj, "template")
+    return [name_of(obj), *container_texts(template), labels_text(_part(template, "metadata").get("labels"))]
+
+
+def _signing_request(obj: JsonObject, now: datetime) -> list[Any]:
+    spec, status = _part(obj, "spec"), _part(obj, "status")
+    types = [condition.get("type") for condition in status.get("conditions") or ()]
+    said = next((word for word in ("Denied", "Approved") if word in types), "Pending")
+    said += ",Failed" if "Failed" in types else ",Issued" if status.get("certificate") else ""
+    seconds = spec.get("expirationSeconds")
+    wanted = NONE if seconds is None else human_duration(timedelta(seconds=seconds))
+    return [name_of(obj), age_of(obj, now), spec.get("signerName") or NONE, spec.get("username") or "", wanted, said]
+
+
+def _driver(obj: JsonObject, now: datetime) -> list[Any]:
+    spec = _part(obj, "spec")
+    audiences = ",".join(each.get("audience") or "" for each in spec.get("tokenRequests") or ()) or UNSET
+    return [
+        name_of(obj), bool(spec.get("attachRequired")), bool(spec.get("podInfoOnMount")),
+        bool(spec.get("storageCapacity")), audiences, bool(spec.get("requiresRepublish")),
+        ",".join(spec.get("volumeLifecycleModes") or ()) or NONE, age_of(obj, now),
+    ]  # fmt: skip
+
+
+def _node_drivers(obj: JsonObject, now: datetime) -> list[Any]:
+    return [name_of(obj), len(_part(obj, "spec").get("drivers") or ()), age_of(obj, now)]
+
+
+def _capacity(obj: JsonObject, now: datetime) -> list[Any]:
+    del now
+    return [name_of(obj), obj.get("storageClassName") or "", obj.get("capacity") or UNSET]
+
+
+def _attachment(obj: JsonObject, now: datetime) -> list[Any]:
+    spec = _part(obj, "spec")
+    return [
+        name_of(obj), spec.get("attacher") or "", _part(spec, "source").get("persistentVolumeName") or "",
+        spec.get("nodeName") or "", bool(_part(obj, "status").get("attached")), age_of(obj, now),
     ]  # fmt: skip
 
 
@@ -214,6 +258,14 @@ INERT_PRINTERS: dict[str, tuple[Sequence[Column], Cells]] = {
         ),
         _cronjob,
     ),
+    kinds.PODTEMPLATES.storage_key: (
+        (NAME, Column("Containers"), Column("Images"), Column("Pod Labels")),
+        _template,
+    ),
+    kinds.CERTIFICATESIGNINGREQUESTS.storage_key: (
+        (NAME, AGE, Column("SignerName"), Column("Requestor"), Column("RequestedDuration"), Column("Condition")),
+        _signing_request,
+    ),
     kinds.ENDPOINTSLICES.storage_key: (
         (NAME, Column("AddressType"), Column("Ports"), Column("Endpoints"), AGE),
         _slice,
@@ -229,6 +281,20 @@ INERT_PRINTERS: dict[str, tuple[Sequence[Column], Cells]] = {
     kinds.PRIORITYCLASSES.storage_key: (
         (NAME, _number("Value"), Column("Global-Default", "boolean"), AGE, Column("PreemptionPolicy")),
         _priority_class,
+    ),
+    kinds.CSIDRIVERS.storage_key: (
+        (
+            NAME, Column("AttachRequired", "boolean"), Column("PodInfoOnMount", "boolean"),
+            Column("StorageCapacity", "boolean"), Column("TokenRequests"), Column("RequiresRepublish", "boolean"),
+            Column("Modes"), AGE,
+        ),
+        _driver,
+    ),
+    kinds.CSINODES.storage_key: ((NAME, _number("Drivers"), AGE), _node_drivers),
+    kinds.CSISTORAGECAPACITIES.storage_key: ((NAME, Column("StorageClassName"), Column("Capacity")), _capacity),
+    kinds.VOLUMEATTACHMENTS.storage_key: (
+        (NAME, Column("Attacher"), Column("PV"), Column("Node"), Column("Attached", "boolean"), AGE),
+        _attachment,
     ),
     kinds.STORAGECLASSES.storage_key: (
         (

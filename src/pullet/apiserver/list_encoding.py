@@ -1,16 +1,8 @@
-"""Lists as bytes: joined from the bytes of their items, kept while nothing of the kind changes, sent in slices.
-
-A slice is small enough that the copies on its way (encryption, socket) stay in memory that is used again, and that a
-slow client holds no more than a few of them.
-"""
+"""Lists as bytes: joined from the bytes of their items, kept while nothing of the kind changes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from pullet.apiserver.reading import Page
 from pullet.apiserver.records import Record, encode_json
@@ -18,7 +10,6 @@ from pullet.apiserver.views import view_of
 from pullet.base.jsonvalue import JsonObject
 from pullet.kube.resource import Resource
 
-_SLICE_BYTES = 256 * 1024
 _KEPT_LISTS = 16
 
 
@@ -48,23 +39,3 @@ class ListEncoder:
         if len(self._kept) > _KEPT_LISTS:
             del self._kept[next(iter(self._kept))]
         return kept[2]
-
-
-class PartsResponse(Response):
-    """A response whose body comes in parts that are never joined."""
-
-    def __init__(self, parts: Sequence[bytes], media_type: str) -> None:
-        super().__init__(None, media_type=media_type)
-        self._parts = parts
-        self.headers["content-length"] = str(sum(map(len, parts)))
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry."""
-        del scope, receive
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for part in self._parts:
-            view = memoryview(part)
-            for start in range(0, len(part), _SLICE_BYTES):
-                body: Any = view[start : start + _SLICE_BYTES]
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -15,7 +15,8 @@ from starlette.responses import Response, StreamingResponse
 from pullet.apiserver.custom_objects import decode_object
 from pullet.apiserver.decoding import JSON, SchemaDecoder, WrongTypeError, duplicate_fields, parse_body
 from pullet.apiserver.delete_options import parse_delete_options
-from pullet.apiserver.list_encoding import ListEncoder, PartsResponse
+from pullet.apiserver.json_answers import JsonResponse, json_response
+from pullet.apiserver.list_encoding import ListEncoder
 from pullet.apiserver.patching import PatchType, apply_patch, parse_patch, patch_type_of, unfit_patch
 from pullet.apiserver.reading import Page, Reader
 from pullet.apiserver.records import Record, encode_json, mutable_copy
@@ -28,22 +29,28 @@ from pullet.apiserver.settings import ApiServerSettings
 from pullet.apiserver.strategies import strategy_of
 from pullet.apiserver.tables import table_of
 from pullet.apiserver.views import stored_form, view_of
-from pullet.apiserver.watching import TableForm, WatchKeeper
+from pullet.apiserver.watching import TableForm, WatchKeeper, failed_watch
 from pullet.apiserver.writing import Deleted, Writer
 from pullet.base.jsonvalue import JsonObject
 from pullet.kit.clock import Clock
 from pullet.kube.field_error import FieldError
 from pullet.kube.meta import uid_of
+from pullet.kube.scheme import JOBS
 from pullet.kube.status import (
     ApiError,
     BadRequestError,
     EntityTooLargeError,
+    ExpiredError,
     InvalidError,
     UnsupportedMediaTypeError,
     success_status,
 )
 from pullet.policy.deletion import DeleteOptions
 
+_PODS_STAY = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or "
+    "set propagationPolicy=Orphan to suppress this warning"
+)
 _NO_VERSION = FieldError(
     "metadata.resourceVersion", "FieldValueInvalid", "Invalid value: 0x0: must be specified for an update"
 )
@@ -100,12 +107,12 @@ class RestHandler:
         resource = info.resource
         if form.kind == "Table":
             meta = {"resourceVersion": str(record.resource_version)}
-            return self._json(self._table(info, [record], meta, form), status)
+            return json_response(self._table(info, [record], meta, form), status)
         shown = view_of(resource, record.obj)
         if form.kind == "PartialObjectMetadata":
-            return self._json(metadata_only(shown, form), status)
+            return json_response(metadata_only(shown, form), status)
         body = record.encoded if shown is record.obj else encode_json(shown)
-        return Response(body, status, media_type=JSON)
+        return JsonResponse([body], status)
 
     def _list(self, info: RequestInfo, form: Accepted) -> Response:
         page = self._reader.list(info)
@@ -115,13 +122,13 @@ class RestHandler:
         if page.remaining:
             meta["remainingItemCount"] = page.remaining
         if form.kind == "Table":
-            return self._json(self._table(info, page.records, meta, form))
+            return json_response(self._table(info, page.records, meta, form))
         if form.kind == "PartialObjectMetadataList":
-            return self._json(metadata_list([record.obj for record in page.records], meta, form))
+            return json_response(metadata_list([record.obj for record in page.records], meta, form))
         return self._page(info, page, meta)
 
     def _page(self, info: RequestInfo, page: Page, meta: JsonObject) -> Response:
-        return PartsResponse(self._lists.encode(info.resource, info.namespace, page, meta), JSON)
+        return JsonResponse(self._lists.encode(info.resource, info.namespace, page, meta))
 
     def _table(self, info: RequestInfo, records: Any, meta: JsonObject, form: Accepted) -> JsonObject:
         return table_of(
@@ -134,7 +141,10 @@ class RestHandler:
         )
 
     def _watch(self, info: RequestInfo, form: Accepted) -> Response:
-        watcher = self._watches.open(info)
+        try:
+            watcher = self._watches.open(info)
+        except ExpiredError as error:  # clients look for it where it comes when a watch falls behind
+            return StreamingResponse(failed_watch(error), media_type=JSON)
         table = None
         if form.kind == "Table":
             table = TableForm(info.query.get("includeObject") or "Metadata", form.api_version)
@@ -251,6 +261,8 @@ class RestHandler:
         value = parse_body(body, request.headers.get("content-type", ""), self._schemas) if body.strip() else {}
         options, is_dry = parse_delete_options(value, info.query, self._decoder)
         context.dry_run = context.dry_run or is_dry
+        if info.resource is JOBS and not options.propagation_policy:
+            context.warnings.append(_PODS_STAY)
         return options
 
     async def _delete(self, request: Request, info: RequestInfo, context: RequestContext, form: Accepted) -> Response:
@@ -260,7 +272,7 @@ class RestHandler:
 
     def _deleted(self, info: RequestInfo, deleted: Deleted, form: Accepted) -> Response:
         if deleted.is_gone and not strategy_of(info.resource).returns_deleted:
-            return self._json(success_status(info.resource, info.name, uid_of(deleted.record.obj)))
+            return json_response(success_status(info.resource, info.name, uid_of(deleted.record.obj)))
         return self._one(info, deleted.record, form)
 
     async def _delete_collection(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
@@ -277,10 +289,6 @@ class RestHandler:
             gone.append(deleted.record)
         meta = {"resourceVersion": str(page.resource_version)}
         return self._page(info, Page(gone, page.resource_version), meta)
-
-    @staticmethod
-    def _json(value: JsonObject, status: int = 200) -> Response:
-        return Response(encode_json(value), status, media_type=JSON)
 
 
 def check_kind(value: Any, api_version: str, kind: str) -> None:

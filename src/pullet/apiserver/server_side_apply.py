@@ -54,12 +54,10 @@ class Applier:
     def _checked(self, info: RequestInfo, context: RequestContext, patch: JsonObject) -> JsonObject:
         """The configuration, decoded and named."""
         resource = info.resource
-        given = (patch.get("apiVersion"), patch.get("kind"))
-        if given != (resource.api_version, resource.kind):
-            raise BadRequestError(
-                f"invalid object type: {given[0]}, Kind={given[1]}, "
-                f"expected {resource.api_version}, Kind={resource.kind}"
-            )
+        version, kind = patch.get("apiVersion"), patch.get("kind")
+        if (version, kind) != (resource.api_version, resource.kind):
+            group = "" if "/" in str(version) else "/"
+            raise BadRequestError(f"invalid object type: {group}{version}, Kind={kind}")
         decoded = decode_object(patch, resource, self._decoder)
         context.warnings += decoded.enforce(
             info.query.get("fieldValidation") or "Warn", resource.kind, resource.version

@@ -35,6 +35,7 @@ from pullet.policy import (
 Default = Callable[[JsonObject], None]
 Validate = Callable[[JsonObject], list[FieldError]]
 ValidateUpdate = Callable[[JsonObject, JsonObject], list[FieldError]]
+NameRequester = Callable[[JsonObject, JsonObject], None]
 ValidateWhole = Callable[[JsonObject, JsonObject | None], list[FieldError]]
 
 
@@ -57,11 +58,16 @@ def _no_whole_errors(new: JsonObject, old: JsonObject | None) -> list[FieldError
     return []
 
 
+def _nobody(obj: JsonObject, user: JsonObject) -> None:
+    del obj, user
+
+
 class Strategy(Value, kw_only=True):
     """A kind's own rules."""
 
     default: Default = _nothing  # fills absent fields, at every write
     prepare_create: Default = _nothing  # what a new object may not bring along
+    name_requester: NameRequester = _nobody  # writes down who asked, in a new object that says so
     prepare_delete: Default = _nothing  # how an object shows that its end was asked for
     validate: Validate = _no_errors
     validate_create: Validate = _no_errors  # what holds for a new object besides
@@ -208,6 +214,12 @@ STRATEGIES: dict[str, Strategy] = {
         prepare_create=object_defaulting.drop_status,
         validate=inert_validation.validate_cronjob,
     ),
+    inert_kinds.PODTEMPLATES.storage_key: Strategy(default=inert_defaulting.default_template, returns_deleted=True),
+    inert_kinds.CERTIFICATESIGNINGREQUESTS.storage_key: Strategy(
+        prepare_create=object_defaulting.drop_status,
+        name_requester=inert_defaulting.name_requester,
+        validate=inert_validation.validate_signing_request,
+    ),
     inert_kinds.ENDPOINTSLICES.storage_key: Strategy(default=inert_defaulting.default_endpoint_slice),
     inert_kinds.INGRESSES.storage_key: Strategy(
         default=inert_defaulting.default_ingress,
@@ -223,6 +235,11 @@ STRATEGIES: dict[str, Strategy] = {
         default=inert_defaulting.default_priority_class,
         validate=inert_validation.validate_priority_class,
         validate_update=inert_validation.validate_priority_class_update,
+    ),
+    inert_kinds.CSIDRIVERS.storage_key: Strategy(default=inert_defaulting.default_driver, returns_deleted=True),
+    inert_kinds.CSINODES.storage_key: Strategy(returns_deleted=True),
+    inert_kinds.VOLUMEATTACHMENTS.storage_key: Strategy(
+        prepare_create=object_defaulting.drop_status, returns_deleted=True
     ),
     inert_kinds.STORAGECLASSES.storage_key: Strategy(
         default=inert_defaulting.default_storage_class,

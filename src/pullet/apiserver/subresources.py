@@ -11,14 +11,14 @@ from starlette.types import Receive, Scope, Send
 from pullet.apiserver.admission_chain import AdmissionChain
 from pullet.apiserver.admission_request import AdmissionRequest, Operation
 from pullet.apiserver.authorization import node_of
-from pullet.apiserver.decoding import JSON, SchemaDecoder, parse_body
+from pullet.apiserver.decoding import SchemaDecoder, parse_body
 from pullet.apiserver.evictions import Evictions
+from pullet.apiserver.json_answers import JsonResponse, json_response
 from pullet.apiserver.node_client import NodeRefusedError, NodeUnreachableError
 from pullet.apiserver.node_proxy import NodeProxy
 from pullet.apiserver.node_restriction import restrict_token
 from pullet.apiserver.patching import apply_patch, parse_patch, patch_type_of
 from pullet.apiserver.reading import Reader
-from pullet.apiserver.records import Record, encode_json
 from pullet.apiserver.representation import accepted_form
 from pullet.apiserver.request_context import RequestContext
 from pullet.apiserver.rest import RestHandler, check_kind
@@ -40,6 +40,7 @@ from pullet.kube.meta import format_time, is_deleting, uid_of
 from pullet.kube.status import BadRequestError, ConflictError, InternalApiError, InvalidError, MethodNotAllowedError
 
 _MIN_TOKEN_SECONDS = 600
+_CREATED: JsonObject = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
 
 
 class Subresources:
@@ -132,7 +133,7 @@ class Subresources:
         paths = scale_paths(info.resource)
         if info.verb == "get":
             shown = view_of(info.resource, self._reader.get(info.resource, info.namespace, info.name).obj)
-            return _json(self._shown(scale_of(shown, paths), request, info))
+            return json_response(self._shown(scale_of(shown, paths), request, info))
         raw = await self._rest.read_body(request)
         content_type = request.headers.get("content-type", "")
         kind = patch_type_of(content_type) if info.verb == "patch" else None
@@ -147,7 +148,7 @@ class Subresources:
         record = await self._writer.update(
             info.resource, context, info.namespace, info.name, change, subresource="scale"
         )
-        return _json(scale_of(record.obj, paths))
+        return json_response(scale_of(record.obj, paths))
 
     def _shown(self, scale: JsonObject, request: Request, info: RequestInfo) -> JsonObject:
         form = accepted_form(request.headers.get("accept", ""))
@@ -213,12 +214,16 @@ class Subresources:
             return pod
 
         await self._writer.update(scheme.PODS, context, info.namespace, info.name, change, subresource="binding")
-        return _json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201)
+        return json_response(
+            {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201
+        )
 
     async def _evict(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
         eviction = await self._body(request, info, context, "Eviction", "policy/v1", "policy/v1beta1")
         await self._evictions.evict(context, info.namespace, info.name, eviction)
-        return _json({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201)
+        return json_response(
+            {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201
+        )
 
     async def _finalize(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
         wanted = await self._rest.decode(request, info, context)
@@ -231,7 +236,7 @@ class Subresources:
             return namespace
 
         record = await self._writer.update(scheme.NAMESPACES, context, "", info.name, change, subresource="finalize")
-        return _record(record)
+        return JsonResponse([record.encoded])
 
     async def _token(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
         ask = await self._body(request, info, context, "TokenRequest", "authentication.k8s.io/v1")
@@ -258,7 +263,7 @@ class Subresources:
             "creationTimestamp": format_time(self._clock.now()),
         }
         ask["status"] = {"token": token, "expirationTimestamp": format_time(expires_at)}
-        return _json(ask, 201)
+        return json_response(ask, 201)
 
     def _bound_pod(self, reference: JsonObject | None, info: RequestInfo) -> JsonObject | None:
         if not reference:
@@ -298,11 +303,3 @@ def _stream_options(info: RequestInfo) -> JsonObject:
     if info.query.all("command"):
         options["command"] = info.query.all("command")
     return options
-
-
-def _json(value: JsonObject, status: int = 200) -> Response:
-    return Response(encode_json(value), status, media_type=JSON)
-
-
-def _record(record: Record, status: int = 200) -> Response:
-    return Response(record.encoded, status, media_type=JSON)

@@ -21,6 +21,7 @@ from pullet.base.jsonvalue import JsonObject
 from pullet.base.values import State, Value
 from pullet.kit.clock import Clock
 from pullet.kube.scheme import Resource
+from pullet.kube.status import ApiError
 
 _TICK_SECONDS = 1.0
 _INITIAL_END = "k8s.io/initial-events-end"
@@ -135,6 +136,11 @@ class WatchKeeper:
 
     def _encoder(self, resource: Resource, table: TableForm | None) -> _Encoder:
         return _Encoder(resource, table, self._clock)
+
+
+async def failed_watch(error: ApiError) -> AsyncIterator[bytes]:
+    """A watch that tells why it is none, and ends."""
+    yield encode_json({"type": "ERROR", "object": error.to_status()}) + b"\n"
 
 
 class _Encoder:

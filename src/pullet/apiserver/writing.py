@@ -76,6 +76,7 @@ class Writer:
         meta["uid"] = str(uuid.uuid4())
         meta["creationTimestamp"] = format_time(self._clock.now())
         strategy.prepare_create(obj)
+        strategy.name_requester(obj, context.user.to_info())
         strategy.default(obj)
         if not is_applied:
             meta.pop("managedFields", None)
@@ -212,7 +213,7 @@ class Writer:
         match subresource:
             case "binding" | "finalize":
                 return  # made by the server itself
-            case "status":
+            case "status" | "approval":
                 _keep_all_but(old, obj, "status", _STATUS_METADATA if resource.custom else _WRITABLE_METADATA)
             case "ephemeralcontainers":
                 spec = obj.get("spec")

@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from pullet.base.jsonvalue import JsonObject
+from pullet.base.values import Value
 from pullet.controllers.conditions import find_condition, set_condition
 from pullet.controllers.informers import BY_CONTROLLER, Informers
 from pullet.controllers.job_counts import TRACKING_FINALIZER, JobCounts, count_pods
@@ -46,6 +47,7 @@ from pullet.kube.status import ConflictError, NotFoundError
 from pullet.kubeclient.client import ApiClient
 from pullet.kubeclient.event_recorder import EventRecorder
 from pullet.kubeclient.object_cache import Change, Key
+from pullet.policy.object_defaulting import JOB_NAME, JOB_UID
 
 _OURSELVES = "kubernetes.io/job-controller"
 
@@ -75,7 +77,7 @@ class JobController:
     async def reconcile(self, key: Key) -> float | None:
         """One pass over one Job."""
         job = self._jobs.get(*key)
-        await self._release(self._left_behind(key, uid_of(job) if job else ""))
+        await self._release(self._left_behind(key, job))
         if job is None or job["spec"].get("managedBy", _OURSELVES) != _OURSELVES:
             return None
         pods = self._pods.by_index(BY_CONTROLLER, uid_of(job))
@@ -174,15 +176,16 @@ class JobController:
         await self._release(pods)
         await self._control.delete_many(job, pods)
 
-    def _left_behind(self, key: Key, uid: str) -> list[JsonObject]:
-        """Pods of a Job of this name that is gone: made while it went, they are nobody's to count."""
+    def _left_behind(self, key: Key, job: JsonObject | None) -> list[JsonObject]:
+        """Pods of a Job of this name that is gone or goes without them: they are nobody's to count."""
+        uid = uid_of(job) if job is not None else ""
         return [
             pod
             for pod in self._pods.list(key[0])
             if TRACKING_FINALIZER in (metadata(pod).get("finalizers") or ())
-            and (owner := controller_of(pod)) is not None
-            and (owner["kind"], owner["name"]) == ("Job", key[1])
-            and owner["uid"] != uid
+            and (its := _job_behind(pod)) is not None
+            and its.name == key[1]
+            and (its.uid != uid or (its.is_orphan and job is not None and is_deleting(job)))
         ]
 
     async def _release(self, pods: Sequence[JsonObject]) -> None:
@@ -216,10 +219,25 @@ def _suspension(job: JsonObject) -> str:
 
 
 def _job_of_pod(change: Change) -> Iterable[Key]:
-    controller = controller_of(change.object)
-    if controller is None or controller.get("kind") != "Job":
-        return ()
-    return ((namespace_of(change.object), controller["name"]),)
+    behind = _job_behind(change.object)
+    return () if behind is None else ((namespace_of(change.object), behind.name),)
+
+
+class _Behind(Value):
+    """The Job that a pod comes from, also when it left the pod behind."""
+
+    name: str
+    uid: str
+    is_orphan: bool
+
+
+def _job_behind(pod: JsonObject) -> _Behind | None:
+    controller, labels = controller_of(pod), metadata(pod).get("labels") or {}
+    if controller is not None:
+        return _Behind(controller["name"], controller["uid"], False) if controller.get("kind") == "Job" else None
+    if TRACKING_FINALIZER in (metadata(pod).get("finalizers") or ()) and JOB_NAME in labels:
+        return _Behind(labels[JOB_NAME], labels.get(JOB_UID) or "", True)
+    return None
 
 
 def _make_pod(job: JsonObject, index: int | None, before: JsonObject | None) -> JsonObject:

@@ -110,10 +110,10 @@ class Containers:
         return container
 
     def running(self, container_id: str) -> LiveContainer:
-        """Raises NotFoundError, FailedPreconditionError."""
+        """Raises NotFoundError, CriError: it does not run, in containerd's words."""
         container = self.get(container_id)
         if container.state is not ContainerState.RUNNING:
-            raise FailedPreconditionError(f"container {container_id} is not running: it is {container.state}")
+            raise CriError(f"container is in {container.state} state")
         return container
 
     def list(self) -> Sequence[LiveContainer]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pullet.cri.errors import CriError, DeadlineExceededError
 from pullet.cri.extensions import StreamIO
-from pullet.cri.types import ExecSyncResponse
+from pullet.cri.types import ContainerState, ExecSyncResponse
 from pullet.engine.containers import Containers
 from pullet.engine.executable_lookup import missing_executable
 from pullet.engine.sandboxes import Sandboxes
@@ -103,7 +103,10 @@ class Streaming:
         try:
             connection = await self._threads.run(connect_control, self._files.container(container_id))
         except OciRuntimeError as error:
-            raise CriError(f"failed to attach to container: {error}") from error
+            if not isinstance(error.__cause__, (FileNotFoundError, ConnectionRefusedError)):
+                raise CriError(f"failed to attach to container: {error}") from error
+            # its monitor went with it; that it ended is just not noted yet
+            raise CriError(f"container is in {ContainerState.EXITED} state") from error
         loop = asyncio.get_running_loop()
         with connection:
             await loop.sock_sendall(connection, b"attach\n")

@@ -11,6 +11,7 @@ from pullet.kube.resource import STATUS_VERBS, Resource, Subresource
 _STATUS = Subresource("status", STATUS_VERBS)
 _SCALE = Subresource("scale", STATUS_VERBS, "Scale", "autoscaling", "v1")
 _RBAC = "rights are fixed per identity, no rule changes them"
+_NO_DRIVERS = "there are no drivers of volumes"
 _NO_VOLUMES = "there are no PersistentVolumes to bind, pods with claims do not start"
 
 # core/v1 ------------------------------------------------------------------------------------------------------------
@@ -22,6 +23,10 @@ PERSISTENTVOLUMECLAIMS = Resource(
     group="", version="v1", plural="persistentvolumeclaims", singular="persistentvolumeclaim",
     kind="PersistentVolumeClaim", namespaced=True, short_names=("pvc",), has_status=True, subresources=(_STATUS,),
     inert=_NO_VOLUMES,
+)  # fmt: skip
+PODTEMPLATES = Resource(
+    group="", version="v1", plural="podtemplates", singular="podtemplate", kind="PodTemplate", namespaced=True,
+    inert="no pods are made of it",
 )  # fmt: skip
 PERSISTENTVOLUMES = Resource(
     group="", version="v1", plural="persistentvolumes", singular="persistentvolume", kind="PersistentVolume",
@@ -58,6 +63,12 @@ CRONJOBS = Resource(
     group="batch", version="v1", plural="cronjobs", singular="cronjob", kind="CronJob", namespaced=True,
     short_names=("cj",), categories=("all",), has_status=True, has_generation=True, subresources=(_STATUS,),
     inert="no Jobs are made of it",
+)  # fmt: skip
+CERTIFICATESIGNINGREQUESTS = Resource(
+    group="certificates.k8s.io", version="v1", plural="certificatesigningrequests",
+    singular="certificatesigningrequest", kind="CertificateSigningRequest", namespaced=False, short_names=("csr",),
+    field_labels=("spec.signerName",), has_status=True, subresources=(Subresource("approval", STATUS_VERBS), _STATUS),
+    inert="nothing signs it, approved or not",
 )  # fmt: skip
 ENDPOINTSLICES = Resource(
     group="discovery.k8s.io", version="v1", plural="endpointslices", singular="endpointslice", kind="EndpointSlice",
@@ -96,13 +107,31 @@ PRIORITYCLASSES = Resource(
     group="scheduling.k8s.io", version="v1", plural="priorityclasses", singular="priorityclass", kind="PriorityClass",
     namespaced=False, short_names=("pc",), has_generation=True,
 )  # fmt: skip
+CSIDRIVERS = Resource(
+    group="storage.k8s.io", version="v1", plural="csidrivers", singular="csidriver", kind="CSIDriver",
+    namespaced=False, has_generation=True, inert=_NO_DRIVERS,
+)  # fmt: skip
+CSINODES = Resource(
+    group="storage.k8s.io", version="v1", plural="csinodes", singular="csinode", kind="CSINode", namespaced=False,
+    inert=_NO_DRIVERS,
+)  # fmt: skip
+CSISTORAGECAPACITIES = Resource(
+    group="storage.k8s.io", version="v1", plural="csistoragecapacities", singular="csistoragecapacity",
+    kind="CSIStorageCapacity", namespaced=True, inert="no volumes are provisioned",
+)  # fmt: skip
+VOLUMEATTACHMENTS = Resource(
+    group="storage.k8s.io", version="v1", plural="volumeattachments", singular="volumeattachment",
+    kind="VolumeAttachment", namespaced=False, has_status=True, subresources=(_STATUS,),
+    inert="nothing is attached by it",
+)  # fmt: skip
 STORAGECLASSES = Resource(
     group="storage.k8s.io", version="v1", plural="storageclasses", singular="storageclass", kind="StorageClass",
     namespaced=False, short_names=("sc",), inert="no volumes are provisioned",
 )  # fmt: skip
 
 INERT_KINDS: tuple[Resource, ...] = (
-    LIMITRANGES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, REPLICATIONCONTROLLERS, RESOURCEQUOTAS,
-    APISERVICES, HORIZONTALPODAUTOSCALERS, HORIZONTALPODAUTOSCALERS_V1, CRONJOBS, ENDPOINTSLICES, INGRESSCLASSES,
-    INGRESSES, NETWORKPOLICIES, CLUSTERROLEBINDINGS, CLUSTERROLES, ROLEBINDINGS, ROLES, PRIORITYCLASSES, STORAGECLASSES,
+    LIMITRANGES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODTEMPLATES, REPLICATIONCONTROLLERS, RESOURCEQUOTAS,
+    APISERVICES, HORIZONTALPODAUTOSCALERS, HORIZONTALPODAUTOSCALERS_V1, CRONJOBS, CERTIFICATESIGNINGREQUESTS,
+    ENDPOINTSLICES, INGRESSCLASSES, INGRESSES, NETWORKPOLICIES, CLUSTERROLEBINDINGS, CLUSTERROLES, ROLEBINDINGS, ROLES,
+    PRIORITYCLASSES, CSIDRIVERS, CSINODES, CSISTORAGECAPACITIES, STORAGECLASSES, VOLUMEATTACHMENTS,
 )  # fmt: skip

@@ -20,6 +20,9 @@ from pullet.kube.field_sets import FieldPath, FieldSet, FieldWalker, Schema, fro
 
 MAX_UPDATE_MANAGERS = 10
 ANCIENT = "ancient-changes"
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_KUBECTL = "kubectl"
+_GO_ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
 _META = "f:metadata"
 # what the server sets, and what names the object, belongs to nobody
 _UNOWNED: frozenset[FieldPath] = frozenset(
@@ -186,6 +189,9 @@ def apply_configuration(
     comparison = walker.compare(bare_live, merged, schema)
     changed = _owned(comparison.changed, writer)
     conflicts = [(other.described, path) for other in others for path in sorted(other.fields & changed)]
+    if conflicts and not force and writer.manager == _KUBECTL:
+        handed_over = _last_applied(bare_live, schema, walker)
+        conflicts = [(manager, path) for manager, path in conflicts if path not in handed_over]
     if conflicts and not force:
         raise ApplyConflictError(conflicts)
     others = _without(others, changed, comparison.removed)
@@ -195,8 +201,34 @@ def apply_configuration(
     for name in ("labels", "annotations", "finalizers", "ownerReferences"):
         if name not in merged.get("metadata", {}):
             result["metadata"].pop(name, None)
+    if writer.manager == _KUBECTL and (result["metadata"].get("annotations") or {}).get(LAST_APPLIED):
+        annotations = {**result["metadata"]["annotations"], LAST_APPLIED: _as_last_applied(config)}
+        result["metadata"]["annotations"] = annotations
     _store(result, _capped([*others, mine] if mine.fields else others))
     return result
+
+
+def _last_applied(live: Mapping[str, Any], schema: Schema, walker: FieldWalker) -> FieldSet:
+    """What client-side apply stated last and is still so: kubectl takes it over when the server applies."""
+    text = (live["metadata"].get("annotations") or {}).get(LAST_APPLIED)
+    try:
+        stated = msgspec.json.decode(text or "null")
+    except (msgspec.DecodeError, RecursionError):
+        return frozenset()
+    if not isinstance(stated, dict) or stated.get("apiVersion") != live.get("apiVersion"):
+        return frozenset()
+    bare = _bare(stated)
+    comparison = walker.compare(bare, live, schema)
+    return walker.collect(bare, schema) - comparison.changed - frozenset(comparison.removed)
+
+
+def _as_last_applied(config: JsonObject) -> str:
+    """The configuration as the annotation holds it, in Go's way, so that client-side apply goes on from here."""
+    bare = {**config, "metadata": dict(config["metadata"])}
+    if bare["metadata"].get("annotations"):
+        given = bare["metadata"]["annotations"]
+        bare["metadata"]["annotations"] = {name: value for name, value in given.items() if name != LAST_APPLIED}
+    return msgspec.json.encode(bare, order="sorted").decode().translate(_GO_ESCAPES) + "\n"
 
 
 # parts that are there even in an empty object, so that nobody is the one who made them

@@ -286,8 +286,10 @@ class ApiClient:
         field_selector: str = "",
         grace_period_seconds: int | None = None,
     ) -> None:
-        """DELETE every matching object of a namespace, or of the cluster for cluster-scoped resources."""
-        options: JsonObject = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        """DELETE every matching object of a namespace, or of the cluster for cluster-scoped resources; what belongs to
+        them follows.
+        """
+        options: JsonObject = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
         if grace_period_seconds is not None:
             options["gracePeriodSeconds"] = grace_period_seconds
         path = resource.path(namespace)

@@ -130,10 +130,11 @@ async def _work(
         return {"metadata": {}, "status": "Failure", "message": text, "reason": reason, "code": 500}
     if code == 0:
         return {"metadata": {}, "status": "Success"}
+    ran = f"error executing command [{' '.join(command or ())}], exit code {code}"
     return {
         "metadata": {},
         "status": "Failure",
-        "message": f"command terminated with non-zero exit code: exit status {code}",
+        "message": f"command terminated with non-zero exit code: {ran}",
         "reason": "NonZeroExitCode",
         "details": {"causes": [{"reason": "ExitCode", "message": str(code)}]},
     }

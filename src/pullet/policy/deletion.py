@@ -10,7 +10,7 @@ from typing import Any
 
 from pullet.base.jsonvalue import JsonObject
 from pullet.base.values import Value
-from pullet.kube.scheme import NAMESPACES, PODS, Resource
+from pullet.kube.scheme import JOBS, NAMESPACES, PODS, Resource
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
@@ -31,7 +31,9 @@ class DeleteOptions(Value, kw_only=True):
     def from_body(cls, body: Mapping[str, Any]) -> DeleteOptions:
         """From the decoded body."""
         conditions = body.get("preconditions") or {}
-        policy = body.get("propagationPolicy") or ("Orphan" if body.get("orphanDependents") else "")
+        orphans = body.get("orphanDependents")  # the older word for it
+        older = "" if orphans is None else "Orphan" if orphans else "Background"
+        policy = body.get("propagationPolicy") or older
         return cls(
             grace_period_seconds=body.get("gracePeriodSeconds"),
             propagation_policy=policy,
@@ -106,5 +108,7 @@ def finalizers_for(resource: Resource, obj: JsonObject, options: DeleteOptions) 
             return [*finalizers, FOREGROUND]
         case "Background":
             return finalizers
+        case _ if resource is JOBS and not had:
+            return [*finalizers, ORPHAN]  # as its first version did
         case _:
             return [*finalizers, *sorted(had)]

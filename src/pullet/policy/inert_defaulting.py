@@ -97,6 +97,35 @@ def default_storage_class(storage_class: JsonObject) -> None:
     storage_class.setdefault("volumeBindingMode", "Immediate")
 
 
+def name_requester(request: JsonObject, user: JsonObject) -> None:
+    """Whoever signs must know for whom: what the client says of that is not believed."""
+    spec = request.setdefault("spec", {})
+    for name in ("username", "uid", "groups", "extra"):
+        spec.pop(name, None)
+        if user.get(name):
+            spec[name] = user[name]
+
+
+def default_driver(driver: JsonObject) -> None:
+    """Volumes are attached, last, and get their group when they are written by one node alone."""
+    spec = driver.setdefault("spec", {})
+    spec.setdefault("attachRequired", True)
+    for name in ("podInfoOnMount", "storageCapacity", "requiresRepublish", "seLinuxMount"):
+        spec.setdefault(name, False)
+    spec.setdefault("fsGroupPolicy", "ReadWriteOnceWithFSType")
+    spec.setdefault("volumeLifecycleModes", ["Persistent"])
+
+
+def default_template(template: JsonObject) -> None:
+    """The pod's own defaults; labels are the template's."""
+    inner = template.get("template")
+    if isinstance(inner, dict):
+        labels = (inner.get("metadata") or {}).get("labels") or {}
+        if labels and not template["metadata"].get("labels"):
+            template["metadata"]["labels"] = dict(labels)
+        default_pod_template(inner)
+
+
 def default_endpoint_slice(endpoint_slice: JsonObject) -> None:
     """Ports speak TCP."""
     for port in endpoint_slice.get("ports") or ():

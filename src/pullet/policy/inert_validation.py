@@ -180,3 +180,9 @@ def validate_priority_class_update(new: JsonObject, old: JsonObject) -> list[Fie
 def validate_storage_class(storage_class: JsonObject) -> list[FieldError]:
     """Somebody must provision."""
     return [] if storage_class.get("provisioner") else [required("provisioner")]
+
+
+def validate_signing_request(request: JsonObject) -> list[FieldError]:
+    """Who shall sign, and for what."""
+    spec = request.get("spec") or {}
+    return [required(f"spec.{name}") for name in ("usages", "signerName") if not spec.get(name)]

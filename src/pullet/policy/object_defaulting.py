@@ -17,6 +17,8 @@ from pullet.policy.pod_defaulting import default_pod_template
 from pullet.policy.qos import QOSClass, compute_qos
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+JOB_UID = "batch.kubernetes.io/controller-uid"
+JOB_NAME = "batch.kubernetes.io/job-name"
 _NO_LIMIT = 2**31 - 1
 
 
@@ -207,15 +209,15 @@ def prepare_job(job: JsonObject) -> None:
         return
     meta = job["metadata"]
     own = {
-        "batch.kubernetes.io/controller-uid": meta["uid"],
-        "batch.kubernetes.io/job-name": meta.get("name", ""),
+        JOB_UID: meta["uid"],
+        JOB_NAME: meta.get("name", ""),
         "controller-uid": meta["uid"],
         "job-name": meta.get("name", ""),
     }
     template = spec.setdefault("template", {}).setdefault("metadata", {})
     template["labels"] = {**(template.get("labels") or {}), **own}
     if not spec.get("selector"):
-        spec["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": meta["uid"]}}
+        spec["selector"] = {"matchLabels": {JOB_UID: meta["uid"]}}
 
 
 def default_job(job: JsonObject) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import pytest
 from tests.unit.apiserver.api_world import PODS, Api, configmap, pod
 
 CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
@@ -174,3 +176,55 @@ async def test_a_configuration_that_names_an_item_twice_is_refused(api: Api) -> 
         "failed to create typed patch object (default/p; v1, Kind=Pod): .spec.containers: duplicate entries for key "
         '[name="c"]',
     )
+
+
+async def test_an_apply_says_what_it_is_about(api: Api) -> None:
+    other = await api.refused(
+        "PATCH", f"{PODS}/p?fieldManager=one", {**pod("p"), "apiVersion": "apps/v1"}, content_type=APPLY
+    )
+    assert (other["reason"], other["message"]) == ("BadRequest", "invalid object type: apps/v1, Kind=Pod")
+    unlike = await api.refused("PATCH", f"{PODS}/p?fieldManager=one", config(a="1"), content_type=APPLY)
+    assert unlike["message"] == "invalid object type: /v1, Kind=ConfigMap"
+
+
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+async def client_side_applied(api: Api, **data: str) -> Any:
+    """What `kubectl apply` leaves: the object, its last configuration, and the fields as its own."""
+    body = config(**data)
+    body["metadata"]["annotations"] = {LAST_APPLIED: json.dumps(config(**data))}
+    return await api.ok("POST", f"{CONFIGMAPS}?fieldManager=kubectl-client-side-apply", body)
+
+
+async def test_kubectl_takes_over_what_it_applied_on_the_clients_side(api: Api) -> None:
+    await client_side_applied(api, a="1", b="1")
+    other = await api.refused("PATCH", f"{CONFIGMAPS}/c?fieldManager=other", config(a="2"), content_type=APPLY)
+    assert other["message"] == (
+        'Apply failed with 1 conflict: conflict with "kubectl-client-side-apply" using v1: .data.a'
+    )
+    taken = await apply(api, config(a="2", b="<1>"), "kubectl")
+    assert taken["data"] == {"a": "2", "b": "<1>"}
+    assert owners(taken)["kubectl/Apply"]["f:data"] == {"f:a": {}, "f:b": {}}
+    assert taken["metadata"]["annotations"][LAST_APPLIED] == (
+        '{"apiVersion":"v1","data":{"a":"2","b":"\\u003c1\\u003e"},"kind":"ConfigMap",'
+        '"metadata":{"name":"c","namespace":"default"}}\n'
+    )
+
+
+async def test_what_was_changed_since_the_clients_apply_stays_a_conflict(api: Api) -> None:
+    await client_side_applied(api, a="1", b="1")
+    await api.ok("PATCH", f"{CONFIGMAPS}/c?fieldManager=editor", {"data": {"a": "5"}}, content_type=MERGE)
+    refused = await api.refused(
+        "PATCH", f"{CONFIGMAPS}/c?fieldManager=kubectl", config(a="2", b="2"), content_type=APPLY
+    )
+    assert refused["message"] == 'Apply failed with 1 conflict: conflict with "editor" using v1: .data.a'
+
+
+@pytest.mark.parametrize("text", ["", "no json", "[]", '{"apiVersion":"v2"}', "[" * 10_000])
+async def test_a_last_configuration_that_says_nothing_hands_nothing_over(api: Api, text: str) -> None:
+    body = config(a="1")
+    body["metadata"]["annotations"] = {LAST_APPLIED: text}
+    await api.ok("POST", f"{CONFIGMAPS}?fieldManager=kubectl-client-side-apply", body)
+    refused = await api.refused("PATCH", f"{CONFIGMAPS}/c?fieldManager=kubectl", config(a="2"), content_type=APPLY)
+    assert refused["reason"] == "Conflict"

@@ -14,6 +14,7 @@ TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name":
 JOB = {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i:1"}]}}}
 RULE = {"host": "x.example", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": {"service": {
     "name": "s", "port": {"number": 80}}}}]}}  # fmt: skip
+SIGNING = {"request": "eA==", "signerName": "example.com/signer", "usages": ["client auth"], "expirationSeconds": 3600}
 ROLE_RULE = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}
 MANIFESTS: dict[Resource, dict[str, Any]] = {
     inert_kinds.LIMITRANGES: {"spec": {"limits": [{"type": "Container", "default": {"cpu": "1"}}]}},
@@ -23,6 +24,7 @@ MANIFESTS: dict[Resource, dict[str, Any]] = {
     inert_kinds.PERSISTENTVOLUMES: {
         "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}}
     },
+    inert_kinds.PODTEMPLATES: {"template": TEMPLATE},
     inert_kinds.REPLICATIONCONTROLLERS: {"spec": {"replicas": 2, "selector": {"a": "b"}, "template": TEMPLATE}},
     inert_kinds.RESOURCEQUOTAS: {"spec": {"hard": {"pods": "4"}}},
     inert_kinds.APISERVICES: {
@@ -45,6 +47,7 @@ MANIFESTS: dict[Resource, dict[str, Any]] = {
         }
     },
     inert_kinds.CRONJOBS: {"spec": {"schedule": "* * * * *", "jobTemplate": {"spec": JOB}}},
+    inert_kinds.CERTIFICATESIGNINGREQUESTS: {"spec": SIGNING},
     inert_kinds.ENDPOINTSLICES: {"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}], "ports": []},
     inert_kinds.INGRESSCLASSES: {"spec": {"controller": "example.com/x"}},
     inert_kinds.INGRESSES: {"spec": {"rules": [RULE]}},
@@ -60,7 +63,13 @@ MANIFESTS: dict[Resource, dict[str, Any]] = {
     },
     inert_kinds.ROLES: {"rules": [ROLE_RULE]},
     inert_kinds.PRIORITYCLASSES: {"value": 7},
+    inert_kinds.CSIDRIVERS: {"spec": {"tokenRequests": [{"audience": "a"}]}},
+    inert_kinds.CSINODES: {"spec": {"drivers": []}},
+    inert_kinds.CSISTORAGECAPACITIES: {"storageClassName": "fast", "capacity": "1Gi"},
     inert_kinds.STORAGECLASSES: {"provisioner": "example.com/none"},
+    inert_kinds.VOLUMEATTACHMENTS: {
+        "spec": {"attacher": "example.com/none", "nodeName": "n", "source": {"persistentVolumeName": "v"}}
+    },
 }
 
 
@@ -96,6 +105,7 @@ REFUSED: list[tuple[Resource, dict[str, Any], str]] = [
     (inert_kinds.PRIORITYCLASSES, {"value": 2_000_000_000},
      "value: Forbidden: maximum allowed value of a user defined priority is 1000000000"),
     (inert_kinds.STORAGECLASSES, {}, "provisioner: Required value"),
+    (inert_kinds.CERTIFICATESIGNINGREQUESTS, {"spec": {"request": "eA=="}}, "spec.signerName: Required value"),
     (inert_kinds.REPLICATIONCONTROLLERS, {"spec": {"selector": {"x": "y"}, "template": TEMPLATE}},
      "`selector` does not match template `labels`"),
 ]  # fmt: skip
@@ -144,6 +154,43 @@ async def test_a_priority_class_gives_pods_their_priority(api: Api) -> None:
     asked["metadata"]["name"] = "wrong"
     refused = await api.refused("POST", PODS, asked)
     assert "no PriorityClass with name none was found" in refused["message"]
+
+
+async def test_a_signing_request_says_who_asked_and_is_approved_but_not_signed(api: Api) -> None:
+    kind = inert_kinds.CERTIFICATESIGNINGREQUESTS
+    made = await api.ok(
+        "POST", kind.path(), {"metadata": {"name": "x"}, "spec": {**SIGNING, "username": "somebody", "groups": ["g"]}}
+    )
+    assert made["spec"]["username"] == "admin"
+    assert "g" not in made["spec"]["groups"]
+    assert await _cells(api, kind) == ["x", "example.com/signer", "admin", "60m", "Pending"]
+    condition = {"type": "Approved", "status": "True", "reason": "KubectlApprove"}
+    approved = {**made, "status": {"conditions": [condition]}, "spec": {**made["spec"], "signerName": "another/one"}}
+    ignored = await api.ok("PUT", kind.path(None, "x"), {**made, "status": approved["status"]})
+    assert not ignored["status"]
+    answer = await api.ok("PUT", kind.path(None, "x", "approval"), approved)
+    assert answer["status"]["conditions"] == [condition]
+    assert answer["spec"]["signerName"] == "example.com/signer"
+    assert (await _cells(api, kind))[-1] == "Approved"
+
+
+async def _cells(api: Api, kind: Resource) -> list[Any]:
+    """The cells of its only object, without its age."""
+    table = await api.ok("GET", kind.path("default"), accept="application/json;as=Table;v=v1;g=meta.k8s.io")
+    ages = [number for number, column in enumerate(table["columnDefinitions"]) if column["name"] == "Age"]
+    return [cell for number, cell in enumerate(table["rows"][0]["cells"]) if number not in ages]
+
+
+async def test_what_storage_brings_along_is_shown(api: Api) -> None:
+    for kind, cells in (
+        (inert_kinds.CSIDRIVERS, ["x", True, False, False, "a", False, "Persistent"]),
+        (inert_kinds.CSINODES, ["x", 0]),
+        (inert_kinds.CSISTORAGECAPACITIES, ["x", "fast", "1Gi"]),
+        (inert_kinds.VOLUMEATTACHMENTS, ["x", "example.com/none", "v", "n", False]),
+        (inert_kinds.PODTEMPLATES, ["x", "c", "i:1", "a=b"]),
+    ):
+        await api.ok("POST", kind.path("default"), {"metadata": {"name": "x"}, **MANIFESTS[kind]})
+        assert await _cells(api, kind) == cells
 
 
 @pytest.mark.parametrize("resource", inert_kinds.INERT_KINDS, ids=str)

@@ -36,3 +36,25 @@ async def test_a_kind_on_its_way_out_is_told_with_each_answer(api: Api) -> None:
         '299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"'
     )
     assert "warning" not in (await api.http.get("/api/v1/namespaces/default/services")).headers
+
+
+async def test_who_deletes_a_job_is_told_that_its_pods_stay(api: Api) -> None:
+    jobs = "/apis/batch/v1/namespaces/default/jobs"
+    pods = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i:1"}]}
+    body = {"metadata": {"name": "j"}, "spec": {"template": {"spec": pods}}}
+    for query, finalizers, is_warned in (
+        ("", ["orphan"], True),
+        ("?propagationPolicy=Orphan", ["orphan"], False),
+        ("?orphanDependents=true", ["orphan"], False),
+        ("?orphanDependents=false", [], False),
+        ("?propagationPolicy=Background", [], False),
+    ):
+        await api.ok("POST", jobs, body)
+        answer = await api.http.delete(f"{jobs}/j{query}")
+        said = answer.headers.get("warning", "")
+        assert said.startswith('299 - "child pods are preserved by default when jobs are deleted; set ') == is_warned
+        left = (await api.ok("GET", jobs))["items"]
+        assert [name for job in left for name in job["metadata"]["finalizers"]] == finalizers
+        for _ in left:
+            merge = "application/merge-patch+json"
+            await api.ok("PATCH", f"{jobs}/j", {"metadata": {"finalizers": None}}, content_type=merge)

@@ -113,7 +113,15 @@ async def test_a_table_watch_has_one_row_per_event(api: Api) -> None:
 
 
 async def test_an_old_version_has_expired_and_a_strange_one_is_refused(api: Api) -> None:
-    assert (await api.refused("GET", f"{PODS}?watch=true&resourceVersion=5"))["reason"] == "Expired"
+    for accept in ("", "application/json;as=Table;v=v1;g=meta.k8s.io"):
+        event = await api.ok("GET", f"{PODS}?watch=true&resourceVersion=5", accept=accept)
+        assert event["type"] == "ERROR"
+        assert (event["object"]["kind"], event["object"]["reason"], event["object"]["code"]) == (
+            "Status",
+            "Expired",
+            410,
+        )
+        assert event["object"]["message"].startswith("too old resource version: 5 (")
     assert (await api.refused("GET", f"{PODS}?watch=true&resourceVersion=x"))["reason"] == "BadRequest"
 
 
