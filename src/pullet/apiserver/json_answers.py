@@ -67,5 +67,6 @@ def indented(body: bytes) -> bytes:
 
 def wants_indent(request: Request) -> bool:
     """Whether a request comes from somebody who reads the answer: `pretty` says so, or the program that asks."""
-    pretty = request.query_params.get("pretty", "")
-    return pretty in _TRUE if pretty else request.headers.get("user-agent", "").startswith(_READERS)
+    if b"pretty" in request.scope["query_string"] and (pretty := request.query_params.get("pretty", "")):
+        return pretty in _TRUE
+    return request.headers.get("user-agent", "").startswith(_READERS)
