@@ -214,16 +214,12 @@ class Subresources:
             return pod
 
         await self._writer.update(scheme.PODS, context, info.namespace, info.name, change, subresource="binding")
-        return json_response(
-            {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201
-        )
+        return json_response(_CREATED, 201)
 
     async def _evict(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
         eviction = await self._body(request, info, context, "Eviction", "policy/v1", "policy/v1beta1")
         await self._evictions.evict(context, info.namespace, info.name, eviction)
-        return json_response(
-            {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}, 201
-        )
+        return json_response(_CREATED, 201)
 
     async def _finalize(self, request: Request, info: RequestInfo, context: RequestContext) -> Response:
         wanted = await self._rest.decode(request, info, context)

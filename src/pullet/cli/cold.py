@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,7 @@ def pull_cold(root: Path, node: str, image: str) -> Iterator[dict[str, Any]]:
     async def pull() -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
-        cancel = task.cancel
-
-        def cancel_soon() -> None:
-            loop.call_soon_threadsafe(cancel)
-
-        forget = stop.on_stop(cancel_soon)
+        forget = stop.on_stop(partial(loop.call_soon_threadsafe, task.cancel))
         try:
             async with open_images(settings, name, SystemClock()) as images:
                 async for message in images.pull(image):

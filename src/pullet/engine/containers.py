@@ -78,6 +78,11 @@ class LiveContainer(State, eq=False):
     released: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
 
 
+def not_running(state: ContainerState) -> CriError:
+    """A container in `state` has no processes to reach, in containerd's words."""
+    return CriError(f"container is in {state} state")
+
+
 class Containers:
     """The containers of one engine. Used on the event loop; blocking work goes to `threads`."""
 
@@ -110,10 +115,10 @@ class Containers:
         return container
 
     def running(self, container_id: str) -> LiveContainer:
-        """Raises NotFoundError, CriError: it does not run, in containerd's words."""
+        """Raises NotFoundError, CriError: as `not_running`."""
         container = self.get(container_id)
         if container.state is not ContainerState.RUNNING:
-            raise CriError(f"container is in {container.state} state")
+            raise not_running(container.state)
         return container
 
     def list(self) -> Sequence[LiveContainer]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from pullet.cri.errors import CriError, DeadlineExceededError
 from pullet.cri.extensions import StreamIO
 from pullet.cri.types import ContainerState, ExecSyncResponse
-from pullet.engine.containers import Containers
+from pullet.engine.containers import Containers, not_running
 from pullet.engine.executable_lookup import missing_executable
 from pullet.engine.sandboxes import Sandboxes
 from pullet.engine.state_files import StateFiles
@@ -106,7 +106,7 @@ class Streaming:
             if not isinstance(error.__cause__, (FileNotFoundError, ConnectionRefusedError)):
                 raise CriError(f"failed to attach to container: {error}") from error
             # its monitor went with it; that it ended is just not noted yet
-            raise CriError(f"container is in {ContainerState.EXITED} state") from error
+            raise not_running(ContainerState.EXITED) from error
         loop = asyncio.get_running_loop()
         with connection:
             await loop.sock_sendall(connection, b"attach\n")

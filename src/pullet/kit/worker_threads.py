@@ -32,7 +32,7 @@ class StopFlag:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._is_set = False
-        self._callbacks: list[Callable[[], None]] = []
+        self._callbacks: list[Callable[[], object]] = []
 
     @property
     def is_set(self) -> bool:
@@ -55,7 +55,7 @@ class StopFlag:
             with suppress(OSError):
                 callback()
 
-    def on_stop(self, callback: Callable[[], None]) -> Callable[[], None]:
+    def on_stop(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call `callback` at stop (at once if already stopped); the returned function takes it back."""
         with self._lock:
             if not self._is_set:
